@@ -21,6 +21,7 @@ from atlas.cli import app
 from atlas.config import check_config, load_config
 from atlas.experiments.config import ExperimentConfig
 from atlas.shipped import shipped
+from atlas.serving.serve_environment import ServeConfig
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import ROWS, write_examples
 
@@ -42,6 +43,7 @@ CONFIGS = {
     "audit": (AuditConfig, {"--as": "trainer"}),
     "train": (atlas.TrainConfig, {"--model": "model"}),
     "evaluate": (atlas.EvaluateConfig, {"--model": "model", "--env": "environment"}),
+    "serve": (ServeConfig, {"--env": "environment"}),
 }
 # Placeholders in the examples of settings: "key=value".
 PLACEHOLDERS = ("key=value", "KEY=VALUE", "=FILE", "=RUN", "=NAME")

@@ -124,6 +124,7 @@ def tuning() -> Iterator[tuple[str, str | None]]:
             yield f"collect --env {env} {OUT}", extra
             yield f"evaluate --env {env} --player {player} --model m {OUT}", extra
     yield f"evaluate --env no.such:World --model m {OUT}", "train"
+    yield "serve --env babyai port=0", "openenv"
     yield f"report {OUT}", "report"
     yield f"run {RECIPE} {OUT}", "babyai"
     yield "show IN/import --selection IN/rules", None

@@ -190,6 +190,14 @@ def test_an_action_that_the_server_refuses_is_invalid_and_a_wrong_field_is_a_wro
         world.step(act("up"))
 
 
+def test_what_the_world_says_may_mean_that_an_action_was_refused(make: Make) -> None:
+    world = make(invalid_pattern=r"^\d+, wanted")
+    first(world)
+    assert world.step(act("sing")).is_invalid
+    with pytest.raises(ValueError, match="invalid_pattern"):
+        make(invalid_pattern="(")
+
+
 def test_a_refused_reset_is_an_error_of_the_episode(make: Make) -> None:
     with pytest.raises(EpisodeError, match="refused to reset: EXECUTION_ERROR: no such seed"):
         first(make("unready"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What an evaluation left is collected here, not in the test of another file."""
+    yield
+    gc.collect()
 
 
 def say(text: str, calls: list[InspectCall] | None = None, stop: str = "stop") -> ModelOutput:
@@ -201,3 +209,14 @@ def test_a_log_of_babyai_is_read_back_as_the_episodes_that_were_played(tmp_path:
         assert (told["split"], told["seed"]) == (own.task.split, own.task.seed)
     notes = tmp_path / "read" / "notes.jsonl"
     assert not notes.exists() or not [json.loads(line) for line in notes.read_text().splitlines()]
+
+
+def test_a_canned_answer_of_the_prompt_is_no_step_of_the_model(tmp_path: Path) -> None:
+    task = inspect_task("tests.serving.canned:CannedEnvironment", {"split": "train", "episodes": 2})
+    log = run(tmp_path / "logs", task, lambda _: say("push"))
+    config = atlas.ImportConfig.model_validate({"paths": [log.location], "format": "inspect"})
+    atlas.import_trajectories(config, tmp_path / "read")
+    for one in atlas.read_trajectories(tmp_path / "read"):
+        assert [message.content for message in one.prompt] == ["Open the door.", "OK."]
+        assert {step.response.content for step in one.steps} == {"push"}
+        assert one.outcome.status == "success"

@@ -90,7 +90,8 @@ def serve_environment(config: ServeConfig, on_start: Callable[[str], None]) -> N
             "Set another port=, or port=0 for any free one."
         ) from None
     port = server.socket.getsockname()[1]
-    on_start(f"http://{config.host}:{port}")
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    on_start(f"http://{host}:{port}")
     try:
         server.serve_forever()
     except KeyboardInterrupt:

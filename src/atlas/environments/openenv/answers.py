@@ -77,7 +77,7 @@ def read_tools(data: Any) -> tuple[dict[str, Any], ...]:
     """
     listed = read_seen(data).observation.get("tools")
     if not isinstance(listed, list) or not listed:
-        raise EpisodeError("the OpenEnv server lists no tools. Set actions to another value.")
+        raise EpisodeError("the OpenEnv server lists no tools. Set actions to another value")
     tools = []
     for tool in listed:
         if not isinstance(tool, Mapping) or not isinstance(tool.get("name"), str):

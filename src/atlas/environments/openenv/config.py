@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -40,6 +41,10 @@ class OpenEnvConfig(Config):
         default=None,
         description="which part of the observation is shown, such as text or view.text; if none, "
         "its only text, or all of it as JSON",
+    )
+    invalid_pattern: re.Pattern[str] | None = Field(
+        default=None,
+        description="regular expression of what the world says after an action that it refused",
     )
     reset_fields: dict[str, Any] = Field(
         default_factory=dict, description="arguments of reset beside the seed"

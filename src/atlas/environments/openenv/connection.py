@@ -85,7 +85,7 @@ class Connection:
                     said = str(error) or type(error).__name__
                     raise EpisodeError(
                         f"no OpenEnv server answers at {self.url} ({said}). Start it, or set "
-                        "base_url."
+                        "base_url"
                     ) from None
                 time.sleep(PAUSE)
 

@@ -156,10 +156,12 @@ class OpenEnvEnvironment:
         if self._has_tools:
             return seen.result
         try:
-            return seen.text(self._config.observation_key), False
+            text = seen.text(self._config.observation_key)
         except ConfigError as error:
             # The first observation had this part.
             raise EpisodeError(str(error)) from None
+        refused = self._config.invalid_pattern
+        return text, refused is not None and refused.search(text) is not None
 
     def _refused(self, refusal: RefusedError, data: dict[str, Any]) -> str:
         """What the agent sees after an action that is not valid.

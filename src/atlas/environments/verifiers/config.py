@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import Field
@@ -31,7 +32,7 @@ class VerifiersWorldConfig(Config):
         description="when an episode is a success; its details are the metrics of the rubric, and "
         "its reward, cut to 0 to 1",
     )
-    invalid_pattern: str | None = Field(
+    invalid_pattern: re.Pattern[str] | None = Field(
         default=None,
         description="regular expression of what the world says after an action that it refused",
     )

@@ -7,7 +7,6 @@ judges the end.
 from __future__ import annotations
 
 import json
-import re
 import signal
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -49,7 +48,6 @@ class VerifiersEnvironment:
             )
         self._config = config
         self.name = config.name
-        self._refused = re.compile(config.invalid_pattern) if config.invalid_pattern else None
         self._env = _make(config)
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._thread: LoopThread | None = None
@@ -178,7 +176,7 @@ class VerifiersEnvironment:
         )
 
     def _is_refused(self, observation: Sequence[Message]) -> bool:
-        refused = self._refused
+        refused = self._config.invalid_pattern
         return refused is not None and any(refused.search(one.content) for one in observation)
 
     def _rows_of(self, split: str) -> list[dict[str, Any]]:
