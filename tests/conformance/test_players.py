@@ -10,7 +10,7 @@ import pytest
 
 from atlas.config import Config
 from atlas.kinds import Choice
-from atlas.models.players import PLAYER, PLAYERS, AnswersAsReady, Player, PlayerAnswer
+from atlas.models.players import PLAYER, PLAYERS, AnswersAsReady, Player, PlayerAnswer, Reopens
 from atlas.records import Message
 from tests.environments.players import ReadyPlayer
 from tests.models.endpoints.chat_server import Reply, completion, serve
@@ -94,3 +94,21 @@ def test_a_player_that_answers_as_ready_can_be_woken_and_keeps_to_the_timeout(
     assert player.next_answers(0.01) == {}
     player.wake()
     assert player.next_answers(None) == {}
+
+
+def test_a_player_that_opens_again_answers_as_before_under_the_same_settings(
+    player: Player,
+) -> None:
+    if not isinstance(player, Reopens):
+        pytest.skip("it is made anew for each evaluation")
+    said = ask(player, a="one", b="two")
+    player.end()
+    settings = {"max_new_tokens": 4, "batch_size": 2, "precision": "fp32"}
+    for changed in ({}, {"max_new_tokens": 1}):
+        again = player.reopened(type(player).Config(**{**settings, **changed}))
+        answers = ask(again, a="one", b="two")
+        again.end()
+        if not changed:
+            assert answers == said
+        else:
+            assert all(answer.usage.output_tokens == 1 for answer in answers.values())

@@ -168,7 +168,11 @@ def _find_suite(given: Any) -> Path:
     if not isinstance(given, str) or not given:
         raise ConfigError(f"suite {given!r:.80} is not a name, expected that of a suite, or a path")
     path = Path(given)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.exists():
+    if len(path.parts) > 1 or path.suffix in (".yaml", ".yml"):
+        return path
+    if fault := name_fault(given):
+        raise ConfigError(f"suite {given!r:.80} is not a name: {fault}.")
+    if path.exists():
         return path
     named = SUITES / f"{given}.yaml"
     if shipped(named).exists():
