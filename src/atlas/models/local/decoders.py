@@ -48,7 +48,7 @@ class Decoder(Protocol):
         ...
 
     def feed(self, fed: Sequence[tuple[Any, Sequence[int]]]) -> torch.Tensor:
-        """Add tokens to conversations; returns the logits after the last of each, float32 [B, V]."""
+        """Add tokens to conversations; returns logits after the last of each, [B, V] float32."""
         ...
 
     def cut(self, sequence: Any, length: int) -> None:
@@ -169,7 +169,11 @@ class _OwnCache:
 
 
 class SingleDecoder:
-    """One conversation at a time, with the model's own cache: recurrent layers, ALiBi and others."""
+    """One conversation at a time, with the model's own cache: recurrent layers and others.
+
+    The whole history is read again at each turn, since recurrent layers cannot continue with
+    several tokens.
+    """
 
     shares = False
 
@@ -188,7 +192,6 @@ class SingleDecoder:
 
     def _feed(self, sequence: _OwnCache, ids: Sequence[int]) -> torch.Tensor:
         if len(ids) > 1:
-            # Recurrent layers do not continue with several tokens.
             sequence.cache = None
         sequence.ids += ids
         new = sequence.ids if sequence.cache is None else ids

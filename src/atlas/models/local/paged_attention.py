@@ -73,9 +73,7 @@ class Pages:
             states[places[1].to(states.device)] = states[places[0].to(states.device)]
         target.length = length
 
-    def store(
-        self, index: int, plan: Plan, keys: torch.Tensor, values: torch.Tensor
-    ) -> Layer:
+    def store(self, index: int, plan: Plan, keys: torch.Tensor, values: torch.Tensor) -> Layer:
         """Write the new keys and values [heads, N, size] of a layer; returns all its pages."""
         if index not in self.layers:
             self.layers[index] = (self._room(keys), self._room(values))
@@ -92,8 +90,7 @@ class Pages:
         self._capacity += more
         for index, layer in self.layers.items():
             self.layers[index] = tuple(  # type: ignore[assignment]
-                torch.cat([states, states.new_zeros((more, *states.shape[1:]))])
-                for states in layer
+                torch.cat([states, states.new_zeros((more, *states.shape[1:]))]) for states in layer
             )
 
 
@@ -188,7 +185,7 @@ class Plan:
         self.is_own = torch.from_numpy(is_own).to(self.device)
 
     def page_mask(self, window: int | None) -> torch.Tensor:
-        """0 in columns that the owner of a page attends to, else minus infinity: [U, 1, 1, PAGE]."""
+        """0 in columns that a page's owner attends to, else minus infinity: [U, 1, 1, PAGE]."""
         if window not in self._masks:
             last = self._last[self.owner][:, None]
             seen = self._column <= last
