@@ -76,7 +76,8 @@ def _can_page(model: Any, plain: Any) -> bool:
     config = plain.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ())
     # Some layers of Gemma 3n and Gemma 4 read the keys of others.
-    if layers - KNOWN_LAYERS or getattr(config, "num_kv_shared_layers", 0):
+    shares_keys = bool(getattr(config, "num_kv_shared_layers", None))
+    if shares_keys or layers - KNOWN_LAYERS:
         return False
     # What a class declares is not always so.
     ids = [index * 7919 % config.vocab_size for index in range(NUM_CHECKED)]
