@@ -31,7 +31,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from atlas.environments.base import ENVIRONMENT
 from atlas.environments.checked import list_tasks
@@ -52,13 +52,15 @@ START_SECONDS = 1200.0
 
 def make_player(way: str, given: argparse.Namespace, url: str | None) -> Player:
     if url is not None:
+        kind, model = "endpoint", "m"
         endpoint = {"base_url": url, "max_in_flight": given.worlds, "timeout_seconds": 3600.0}
         settings: dict[str, Any] = {"endpoint": endpoint, "max_tokens": given.max_new_tokens}
-        return PLAYER.make(Choice("endpoint", settings), "m", 0)
-    settings = {"max_new_tokens": given.max_new_tokens, "batch_size": given.worlds}
-    if way in RIVALS:
-        return PLAYER.make(Choice(RIVALS[way], settings), given.model, 0)
-    return PLAYER.make(Choice("local", settings | {"precision": OURS[way]}), given.model, 0)
+    else:
+        kind, model = RIVALS.get(way, "local"), given.model
+        settings = {"max_new_tokens": given.max_new_tokens, "batch_size": given.worlds}
+        settings |= {"precision": OURS[way]} if way in OURS else {}
+    player: Player = PLAYER.make(Choice(kind, settings), model, 0)
+    return player
 
 
 def processor_seconds(server: int | None) -> float:
@@ -124,7 +126,7 @@ def measure(
 def max_memory_mib(server: int | None) -> float:
     processes = [psutil.Process() if server is None else psutil.Process(server)]
     processes += processes[0].children(recursive=True)
-    return sum(process.memory_info().rss for process in processes) / 2**20
+    return float(sum(process.memory_info().rss for process in processes) / 2**20)
 
 
 @contextmanager
@@ -146,7 +148,7 @@ def serve_vllm(python: str, given: argparse.Namespace, dtype: str) -> Iterator[t
         "HF_HUB_OFFLINE": "1",
     }
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    with open(given.out.with_suffix(f".{dtype}.log"), "w") as log:
+    with given.out.with_suffix(f".{dtype}.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment | settings)
         try:
             _wait_for(port, server, log.name)
@@ -211,8 +213,8 @@ def main() -> None:
             print(json.dumps(measure(given.way, given, url, pid)))
         return
     if given.way is not None:
-        url = None if given.way in OURS | RIVALS else given.served
-        print(json.dumps(measure(given.way, given, url)))
+        served = None if given.way in OURS | RIVALS else given.served
+        print(json.dumps(measure(given.way, given, served)))
         return
     ways = [*OURS, *RIVALS, *(SERVED if given.vllm else ()), *(["served"] if given.served else ())]
     chosen = [way for way in ways if not given.only or any(part in way for part in given.only)]

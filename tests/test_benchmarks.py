@@ -61,3 +61,22 @@ def test_every_way_on_either_device_has_its_operations_and_none_needs_fewer(
         > found["cpu", "TRL, sorted, no checkpointing"]
         > found["cuda", "TRL, padding-free, flash"]
     )
+
+
+def test_the_benchmark_of_playing_measures_each_way_on_the_same_tasks(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("minigrid")
+    command = [sys.executable, str(BENCHMARKS / "rollout.py"), "--model", str(tiny_model_folder)]
+    command += ["--episodes", "2", "--worlds", "2", "--max-steps", "2", "--max-new-tokens", "4"]
+    only = ["--only", "ours, fp32", "generate", "continuous"]
+    out = tmp_path / "rollout.json"
+    done = subprocess.run([*command, *only, "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(out.read_text())
+    assert not record["failed"]
+    assert len(record["results"]) == 3
+    for figures in record["results"].values():
+        assert figures["answers"] == 4
+        assert figures["tokens"] <= 16
+        assert figures["cpu_ms_per_token"] > 0

@@ -20,8 +20,8 @@ from atlas.auditing.audit_files import AuditConfig
 from atlas.cli import app
 from atlas.config import check_config, load_config
 from atlas.experiments.config import ExperimentConfig
-from atlas.shipped import shipped
 from atlas.serving.serve_environment import ServeConfig
+from atlas.shipped import shipped
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import ROWS, write_examples
 

@@ -87,6 +87,24 @@ def test_a_player_in_rounds_meets_the_same_conversations_in_the_same_order(
     ]
 
 
+@pytest.mark.parametrize("in_process", [True, False])
+def test_parts_of_a_round_are_followed_at_once_only_where_no_world_waits(in_process: bool) -> None:
+    class Partial(RoundPlayer):
+        """Answers one conversation at a time, and keeps what it was asked between two answers."""
+
+        def next_answers(self, timeout: float | None = None) -> dict[str, PlayerAnswer]:
+            self.rounds.append(list(self._asked))
+            name = self._asked.pop(0)
+            return {name: self.answer(name)}
+
+    player = Partial()
+    played = play(player, 2, 2, 2, in_process=in_process)
+    assert set(statuses(played).values()) == {"success"}
+    together, alone = ["push/0", "push/1"], ["push/1"]
+    joined = [together, ["push/1", "push/0"], together, alone]
+    assert player.rounds == (joined if in_process else [together, alone] * 2)
+
+
 @any_player
 def test_a_player_hears_the_whole_opening_first_and_then_what_is_new(
     kind: type[RoundPlayer],

@@ -49,7 +49,7 @@ class PlayerAnswer:
 
 
 class Player(Protocol):
-    """Answers conversations; without a method `wake`, all submitted requests in one round."""
+    """Answers conversations; without a method `wake`, it is asked until all are answered."""
 
     def submit(
         self, name: str, new_messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
@@ -62,9 +62,9 @@ class Player(Protocol):
         ...
 
     def next_answers(self, timeout: float | None = None) -> Mapping[str, PlayerAnswer]:
-        """Answers to submitted requests: the whole round, or only those that are ready.
+        """Answers to submitted requests: all of them, or those that are ready, at least one.
 
-        An `AnswersAsReady` player returns nothing if no answer is ready after `timeout` seconds.
+        Only an `AnswersAsReady` player may return nothing, after `timeout` seconds.
 
         Raises:
             ModelError: the model cannot be used at all.

@@ -338,3 +338,97 @@ def test_schemas_that_a_template_drops_are_counted_and_said_at_the_end(
     said = capfd.readouterr().err
     lost = "does not write the tool schemas in the context of 2 of 3 trajectories"
     assert (lost in said) == (template is None)
+
+
+def feeds_of(model: Any) -> tuple[list[int], Any]:
+    """How many tokens each forward pass has, and the hook that counts them."""
+    fed: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda _, __, given: fed.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    return fed, hook
+
+
+def test_a_prompt_is_computed_once_for_all_conversations_also_after_the_first_ended(
+    model_and_renderer: tuple[Any, Renderer],
+) -> None:
+    model, renderer = model_and_renderer
+    prompt = [Message(role="system", content="You see a red ball. " * 20)]
+    num_prompt = len(renderer.opening_ids([*prompt, *observe("x")]))
+    batch = ChatBatch(model, renderer, temperature=0, max_tokens=4, max_context=4000)
+    fed, hook = feeds_of(model)
+    names = list("abcd")
+    first = respond(batch, {name: [*prompt, *observe(name)] for name in names})
+    assert sum(fed) < num_prompt + len(names) * 30
+    for name in names:
+        batch.close(name)
+    fed.clear()
+    later = respond(batch, {"e": [*prompt, *observe("a")]})
+    assert sum(fed) < 30
+    assert later["e"].message == first["a"].message
+    hook.remove()
+    alone = Alone(model, renderer)
+    assert alone.respond([*prompt, *observe("a")], 4) == first["a"].message.content
+
+
+def test_conversations_join_and_leave_between_two_tokens(
+    model_and_renderer: tuple[Any, Renderer],
+) -> None:
+    model, renderer = model_and_renderer
+    batch = ChatBatch(model, renderer, temperature=0, max_tokens=30, max_context=4000)
+    asked = {name: observe(f"You see {name}.") for name in "abc"}
+    for name in "ab":
+        batch.submit(name, asked[name])
+    for _ in range(5):
+        batch._advance()
+    batch.submit("c", asked["c"])
+    batch.close("b")
+    answers: dict[str, PlayerAnswer] = {}
+    while new := batch.next_answers():
+        answers |= new
+    assert set(answers) == {"a", "c"}
+    for name in answers:
+        expected = Alone(model, renderer).respond(asked[name], 30)
+        assert answers[name].message.content == expected
+
+
+def test_a_history_that_is_rewritten_at_its_end_is_encoded_from_there(
+    tiny_model_folder: Path,
+) -> None:
+    place = locate_model(str(tiny_model_folder))
+    model, renderer = load_model(place, "float32", "cpu"), load_renderer(place)
+    renderer.tokenizer.chat_template = (
+        "{% for m in messages %}"
+        "{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+    )
+    batch = ChatBatch(model, renderer, temperature=0, max_tokens=5, max_context=4000)
+    fed, hook = feeds_of(model)
+    respond(batch, {"a": observe("You see a red ball. " * 20)})
+    num_first = sum(fed)
+    fed.clear()
+    answer = respond(batch, {"a": observe("You see a door.")})["a"]
+    assert answer.usage.input_tokens > num_first
+    assert sum(fed) < 60
+    hook.remove()
+
+
+def test_a_long_history_is_encoded_in_pieces(
+    model_and_renderer: tuple[Any, Renderer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, renderer = model_and_renderer
+    asked = {name: observe(f"{name} You see a red ball. " * 9) for name in "abc"}
+
+    def answers() -> dict[str, str]:
+        batch = ChatBatch(model, renderer, temperature=0, max_tokens=6, max_context=4000)
+        return {name: each.message.content for name, each in respond(batch, asked).items()}
+
+    whole = answers()
+    monkeypatch.setattr("atlas.models.local.chat_batch.MAX_FED", 40)
+    monkeypatch.setattr("atlas.models.local.chat_batch.MAX_PIECE", 24)
+    fed, hook = feeds_of(model)
+    assert answers() == whole
+    # A forward pass of the check of the decoder comes first.
+    assert max(fed[4:]) <= 40 + len(asked)
+    hook.remove()

@@ -36,7 +36,7 @@ MIN_SHARED = 16
 
 @dataclass(slots=True)
 class _OpenConversation:
-    """An open conversation. `ids` are its tokens; the decoder keeps the first of them in `sequence`.
+    """An open conversation with the tokens `ids`; the decoder knows the first ones by `sequence`.
 
     `said` are the tokens of the answer in progress, which follow the first `num_prompt` ids.
     """
@@ -167,7 +167,31 @@ class ChatBatch:
         while self._waiting and len(self._running) < self._batch_size:
             name = self._waiting.popleft()
             self._running[name] = self._conversations[name]
-        fed: list[tuple[str, list[int]]] = []
+        fed = self._next_pieces()
+        logits = self._decoder.feed(
+            [(conversation.sequence, piece) for _, conversation, piece in fed]
+        )
+        # Those whose whole history was fed get a token.
+        ready = [
+            index
+            for index, (_, conversation, _) in enumerate(fed)
+            if self._decoder.length(conversation.sequence) == len(conversation.ids)
+        ]
+        if not ready:
+            return
+        chosen = logits[ready] if len(ready) < len(fed) else logits
+        tokens = self._choose(chosen, [fed[index][1] for index in ready])
+        for index, token in zip(ready, tokens.tolist(), strict=True):
+            name, conversation, _ = fed[index]
+            conversation.said.append(token)
+            conversation.ids.append(token)
+            if token in self._renderer.stop_ids or len(conversation.said) >= self._max_tokens:
+                del self._running[name]
+                self._answers[name] = self._finish(conversation)
+
+    def _next_pieces(self) -> list[tuple[str, _OpenConversation, list[int]]]:
+        """The tokens to feed next: of each answer its last one, of histories as many as fit."""
+        fed = []
         # The histories that are encoded from their first token in this pass.
         from_start: list[list[int]] = []
         room = MAX_FED
@@ -185,28 +209,8 @@ class ChatBatch:
                 piece = piece[: min(room, MAX_PIECE)]
                 room -= len(piece)
             if piece:
-                fed.append((name, piece))
-        logits = self._decoder.feed(
-            [(self._conversations[name].sequence, piece) for name, piece in fed]
-        )
-        ready = [
-            (index, self._conversations[name])
-            for index, (name, _) in enumerate(fed)
-            if self._decoder.length(self._conversations[name].sequence)
-            == len(self._conversations[name].ids)
-        ]
-        if not ready:
-            return
-        names = [fed[index][0] for index, _ in ready]
-        chosen = logits[[index for index, _ in ready]] if len(ready) < len(fed) else logits
-        tokens = self._choose(chosen, [conversation for _, conversation in ready])
-        for name, token in zip(names, tokens.tolist(), strict=True):
-            conversation = self._conversations[name]
-            conversation.said.append(token)
-            conversation.ids.append(token)
-            if token in self._renderer.stop_ids or len(conversation.said) >= self._max_tokens:
-                del self._running[name]
-                self._answers[name] = self._finish(conversation)
+                fed.append((name, conversation, piece))
+        return fed
 
     def _copy_start(self, conversation: _OpenConversation) -> int:
         """Take the start that a new conversation shares with a known one; returns its length."""

@@ -48,7 +48,7 @@ class Decoder(Protocol):
         ...
 
     def feed(self, fed: Sequence[tuple[Any, Sequence[int]]]) -> torch.Tensor:
-        """Add tokens to conversations; returns the logits after the last of each, float32 [B, V]."""
+        """Add tokens to conversations; returns logits after the last of each, [B, V] float32."""
         ...
 
     def cut(self, sequence: Any, length: int) -> None:
@@ -76,7 +76,8 @@ def _can_page(model: Any, plain: Any) -> bool:
     config = plain.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ())
     # Some layers of Gemma 3n and Gemma 4 read the keys of others.
-    if layers - KNOWN_LAYERS or getattr(config, "num_kv_shared_layers", 0):
+    shares_keys = bool(getattr(config, "num_kv_shared_layers", None))
+    if shares_keys or layers - KNOWN_LAYERS:
         return False
     # What a class declares is not always so.
     ids = [index * 7919 % config.vocab_size for index in range(NUM_CHECKED)]
@@ -169,7 +170,11 @@ class _OwnCache:
 
 
 class SingleDecoder:
-    """One conversation at a time, with the model's own cache: recurrent layers, ALiBi and others."""
+    """One conversation at a time, with the model's own cache: recurrent layers and others.
+
+    The whole history is read again at each turn, since recurrent layers cannot continue with
+    several tokens.
+    """
 
     shares = False
 
@@ -188,7 +193,6 @@ class SingleDecoder:
 
     def _feed(self, sequence: _OwnCache, ids: Sequence[int]) -> torch.Tensor:
         if len(ids) > 1:
-            # Recurrent layers do not continue with several tokens.
             sequence.cache = None
         sequence.ids += ids
         new = sequence.ids if sequence.cache is None else ids

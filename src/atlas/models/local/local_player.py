@@ -1,4 +1,4 @@
-"""A local model as a player. It answers all submitted requests as one round."""
+"""A local model as a player. It returns each answer when it ends, while others go on."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class Plan:
         self.is_own = torch.from_numpy(is_own).to(self.device)
 
     def page_mask(self, window: int | None) -> torch.Tensor:
-        """0 in columns that the owner of a page attends to, else minus infinity: [U, 1, 1, PAGE]."""
+        """0 in columns that a page's owner attends to, else minus infinity: [U, 1, 1, PAGE]."""
         if window not in self._masks:
             last = self._last[self.owner][:, None]
             seen = self._column <= last
@@ -258,7 +258,8 @@ def _attend_singles(
     """The attention of single tokens, one per sequence: [R, heads, size] -> the same shape."""
     keys, values = (states[plan.chosen] for states in layer)
     # Query heads that share keys are rows of one product: [R, key heads, group, size].
-    grouped = (query * scoring.scaling).unflatten(1, (keys.shape[1], -1))
+    num_rows, _, size = query.shape
+    grouped = (query * scoring.scaling).reshape(num_rows, keys.shape[1], -1, size)
     scores = torch.matmul(grouped[plan.owner], keys.transpose(-1, -2)).float()
     scores = scoring.capped(scores).add_(plan.page_mask(scoring.window))
     highest = scores.amax(-1)[plan.table].amax(1)
