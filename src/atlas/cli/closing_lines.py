@@ -123,7 +123,7 @@ def _summary_lines(manifest: Any) -> dict[str, str]:
         texts = {
             key: _short_share(summary[key]) if key.endswith("_share") else _short(summary[key])
             for key in keys
-            if key in summary and (label == "out" or summary[key] not in (0, None))
+            if key in summary and (label == "out" or not _is_nothing(summary[key]))
         }
         names = {key: _name_of_figure(key, label) for key in texts}
         parts = [
@@ -134,6 +134,11 @@ def _summary_lines(manifest: Any) -> dict[str, str]:
         if parts or label == "out":
             lines[label] = ", ".join(parts)
     return lines
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether a figure is 0, missing or an unknown estimate."""
+    return value in (0, None) or (isinstance(value, dict) and value.get("value", 0) is None)
 
 
 def _without_brackets(text: str) -> str:

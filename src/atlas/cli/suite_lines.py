@@ -19,7 +19,9 @@ def tell_suite(out: Path) -> None:
     for name, entry in metrics.entries.items():
         rows.append((name, entry.ring, *_cells(entry.figures)))
     for ring, figures in metrics.rings.items():
-        rows.append((f"average of {figures.num_worlds} worlds", ring, *_cells(figures)))
+        rows.append(("average over worlds", ring, *_cells(figures)))
+    if len(metrics.rings) > 1:
+        rows.append(("average over worlds", "all", *_cells(metrics.total)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (

@@ -133,6 +133,8 @@ def evaluate_with(player: OpenPlayer, config: EvaluateConfig, out: StrPath) -> M
         paid = spent.seal()
         episodes = list(read_records(log.path, Trajectory))
         metrics = summarize_episodes(episodes, config.seed)
+        if paid is not None and price is not None:
+            metrics = metrics.model_copy(update={"cost_usd": price.of_usage(paid)})
         write_text(run.path / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
         run.write_problems(
             # Each problem says why an episode is left out of all rates and means.
@@ -148,7 +150,7 @@ def evaluate_with(player: OpenPlayer, config: EvaluateConfig, out: StrPath) -> M
         if paid is not None:
             summary |= paid.summary()
             if price is not None:
-                summary |= {"cost_usd": price.of_usage(paid), "price_source": price.source}
+                summary["price_source"] = price.source
         if split.notes:
             summary["notes"] = list(split.notes)
         if config.limit is not None:

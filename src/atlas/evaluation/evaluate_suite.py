@@ -162,8 +162,8 @@ def _summary(
     usages = [Usage(**each["usage"]) for each in summaries if "usage" in each]
     if usages:
         summary["usage"] = sum(usages, Usage()).model_dump()
-    if costs := [each["cost_usd"] for each in summaries if "cost_usd" in each]:
-        summary["cost_usd"] = sum(costs)
+    if metrics.cost_usd is not None:
+        summary["cost_usd"] = metrics.cost_usd
     if notes := {name: m.summary["notes"] for name, m in manifests.items() if "notes" in m.summary}:
         summary["notes"] = notes
     if config.limit is not None:

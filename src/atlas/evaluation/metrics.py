@@ -55,9 +55,14 @@ class GroupMetrics(Record):
 
 
 class EpisodeMetrics(GroupMetrics):
-    """The metrics of one evaluation run, and those of each task group by name."""
+    """The metrics of one evaluation run, and those of each task group by name.
+
+    `cost_usd` is what a remote model was paid in the whole run, also for episodes that were played
+    again; None without a known price.
+    """
 
     groups: dict[str, GroupMetrics]
+    cost_usd: float | None = None
 
 
 def summarize_episodes(episodes: Sequence[Trajectory], seed: int = 0) -> EpisodeMetrics:

@@ -56,6 +56,7 @@ class SuiteMetrics(Record):
     difficulties: dict[str, MacroMetrics]
     entries: dict[str, EntryMetrics]
     left_out: dict[str, str]
+    cost_usd: float | None = None
 
 
 def summarize_suite(
@@ -81,6 +82,7 @@ def summarize_suite(
         if name in metrics
     }
     played = list(found.values())
+    costs = [one.cost_usd for one in metrics.values() if one.cost_usd is not None]
     return SuiteMetrics(
         title=title,
         total=average_entries(played),
@@ -89,6 +91,7 @@ def summarize_suite(
         difficulties=_averages_by([(entry.difficulty, entry) for entry in played]),
         entries=found,
         left_out=dict(left_out),
+        cost_usd=sum(costs) if costs else None,
     )
 
 
