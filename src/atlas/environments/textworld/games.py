@@ -62,7 +62,7 @@ class GameFolder:
         self._folder = folder / f"textworld-{textworld.__version__}"
 
     def content(self, level: str, seed: int) -> str:
-        """what the player is given and the solution: equal for games that are the same task.
+        """What the player is given and the solution: equal for games that are the same task.
 
         It is empty if TextWorld cannot make a game of this level from this seed.
         """
