@@ -134,7 +134,7 @@ def test_games_of_a_folder_are_found_by_the_names_of_agentgym(tmp_path: Path) ->
     (tmp_path / "mappings_test.json").write_text(json.dumps(rows))
     environment = make(games=tmp_path, mappings=tmp_path)
     tasks = environment.tasks("paper_test", 2, 0)
-    assert [task.id for task in tasks] == ["alfworld_2420", "alfworld_2421"]
+    assert [task.id for task in tasks] == ["alfworld_2420", "alfworld_2422"]
     assert [task.group for task in tasks] == ["pick_and_place_simple"] * 2
     assert "1 of the 3 games" in environment.notes("paper_test")[0]
     [message] = environment.reset(tasks[1])

@@ -81,13 +81,13 @@ def test_a_part_of_the_task_is_a_score_and_no_success(world: MiniWobEnvironment)
 @pytest.mark.parametrize(
     ("action", "reason"),
     [
-        ("click 99", "no element"),
-        ("click", "no element"),
+        ("click 99", "not an element"),
+        ("click", "not an element"),
         ("click 7 twice", "nothing else"),
         ("type hello", "no field has the focus"),
         ("select 7 red", "no option"),
-        ("hover 7", "no known action"),
-        ("click 7; core.endEpisode(1)", "no element"),
+        ("hover 7", "not a known action"),
+        ("click 7; core.endEpisode(1)", "not an element"),
     ],
 )
 def test_an_impossible_action_is_answered_with_the_page(

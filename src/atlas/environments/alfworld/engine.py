@@ -32,7 +32,7 @@ WORDING = (
 NEW_ACTION = "help"
 
 
-class Engine:
+class HouseEngine:
     """One game at a time; `start` begins the next one."""
 
     def __init__(self) -> None:

@@ -70,10 +70,10 @@ class AlfworldEnvironment:
 
     def reset(self, task: Task) -> tuple[Message, ...]:
         """Begin the game of `task`, and return the room, the goal and the available actions."""
-        from atlas.environments.alfworld.engine import Engine
+        from atlas.environments.alfworld.engine import HouseEngine
 
         if self._engine is None:
-            self._engine = Engine()
+            self._engine = HouseEngine()
         text = self._engine.start(self._source.load(task))
         self._task, self._success, self.num_turns = task, False, 0
         self.texts = [text]

@@ -17,7 +17,7 @@ from alfworld.gen import constants
 from atlas.environments.alfworld.knowledge import (
     STATES,
     STATIONS,
-    Knowledge,
+    HouseKnowledge,
     kind_of,
     read_room,
 )
@@ -61,7 +61,7 @@ class PlayedRoom(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class HouseMove:
     """An action, why it is taken, and the thing and place that it is about."""
 
     action: str
@@ -85,7 +85,7 @@ class AlfworldExpert:
         self._rng = stream("alfworld expert", task.id, seed)
         self._num_read = 1
         self._action = ""
-        self._slip: Move | None = None
+        self._slip: HouseMove | None = None
         self._known: set[str] = set()
         self._num_placed = 0
         self._pool = ""
@@ -106,7 +106,7 @@ class AlfworldExpert:
 
     # ---- the plan ----
 
-    def _next_move(self) -> Move:
+    def _next_move(self) -> HouseMove:
         known, goal = self._knowledge, self._knowledge.goal
         if known.holding is not None and kind_of(known.holding) != goal.thing:
             assert known.here is not None
@@ -120,32 +120,32 @@ class AlfworldExpert:
             if known.here != station:
                 return self._go(station, "to_station", known.holding)
             action = f"{goal.change} {known.holding} with {station}"
-            return Move(action, "change", known.holding, station)
+            return HouseMove(action, "change", known.holding, station)
         return self._deliver(known.holding)
 
-    def _find(self, kind: str) -> Move:
+    def _find(self, kind: str) -> HouseMove:
         known = self._knowledge
         here = [(thing, place) for thing, place in known.seen(kind) if place == known.here]
         for thing, place in here or known.seen(kind):
             if place != known.here:
                 return self._go(place, "fetch", thing)
             if place in known.closed:
-                return Move(f"open {place}", "reopen", thing, place)
-            return Move(f"take {thing} from {place}", "take", thing, place)
+                return HouseMove(f"open {place}", "reopen", thing, place)
+            return HouseMove(f"take {thing} from {place}", "take", thing, place)
         return self._search(kind, "search", f"the {kind}")
 
-    def _find_light(self, thing: str) -> Move:
+    def _find_light(self, thing: str) -> HouseMove:
         known, lamp = self._knowledge, self._knowledge.goal.lamp
         for light, place in known.seen(lamp):
             if place == known.here:
-                return Move(f"use {light}", "light", thing, place)
+                return HouseMove(f"use {light}", "light", thing, place)
             return self._go(place, "to_light", thing)
         return self._search(lamp, "search_light", thing)
 
-    def _search(self, kind: str, situation: str, thing: str) -> Move:
+    def _search(self, kind: str, situation: str, thing: str) -> HouseMove:
         known = self._knowledge
         if known.here in known.closed:
-            return Move(f"open {known.here}", "open", f"the {kind}", known.here or "")
+            return HouseMove(f"open {known.here}", "open", f"the {kind}", known.here or "")
         unseen = [place for place in self._order if place not in known.contents]
         usual = [place for place in unseen if _is_usual(kind, place)]
         self._pool = "usual" if usual else "rest"
@@ -160,7 +160,7 @@ class AlfworldExpert:
             raise EpisodeError(f"alfworld: there is no {kind} to {change} something with")
         return found[0]
 
-    def _deliver(self, thing: str) -> Move:
+    def _deliver(self, thing: str) -> HouseMove:
         known = self._knowledge
         if known.goal_place is None:
             places = known.of_kind(known.goal.place)
@@ -175,20 +175,20 @@ class AlfworldExpert:
         if known.here != place:
             return self._go(place, "carry", thing)
         if place in known.closed:
-            return Move(f"open {place}", "open_goal", thing, place)
+            return HouseMove(f"open {place}", "open_goal", thing, place)
         return self._put(thing, place, "place")
 
-    def _go(self, place: str, situation: str, thing: str) -> Move:
+    def _go(self, place: str, situation: str, thing: str) -> HouseMove:
         if place in self._knowledge.beside:
-            return Move(f"examine {place}", "examine", thing, place)
-        return Move(f"go to {place}", situation, thing, place)
+            return HouseMove(f"examine {place}", "examine", thing, place)
+        return HouseMove(f"go to {place}", situation, thing, place)
 
-    def _put(self, thing: str, place: str, situation: str) -> Move:
-        return Move(f"put {thing} in/on {place}", situation, thing, place)
+    def _put(self, thing: str, place: str, situation: str) -> HouseMove:
+        return HouseMove(f"put {thing} in/on {place}", situation, thing, place)
 
     # ---- the words and labels ----
 
-    def _act(self, move: Move) -> ExpertTurn:
+    def _act(self, move: HouseMove) -> ExpertTurn:
         known, slip = self._knowledge, self._slip
         sentences: list[str] = []
         kinds: list[CriticalKind] = []
@@ -233,7 +233,7 @@ class AlfworldExpert:
                 return fresh[0]
         return None
 
-    def _say(self, phrases: Sequence[str], move: Move, **more: str) -> str:
+    def _say(self, phrases: Sequence[str], move: HouseMove, **more: str) -> str:
         goal = self._knowledge.goal
         words = {
             "goal": goal.sentence,
@@ -247,7 +247,7 @@ class AlfworldExpert:
 
     # ---- slips ----
 
-    def _draw_slip(self, move: Move) -> Move | None:
+    def _draw_slip(self, move: HouseMove) -> HouseMove | None:
         """A detour or a mistake with the configured probabilities, never twice in a row."""
         detour = self._rng.random() < self._config.detour_rate
         mistake = self._rng.random() < self._config.mistake_rate
@@ -258,30 +258,32 @@ class AlfworldExpert:
         options = self._mistakes(move) if mistake else self._detours()
         return self._rng.choice(options) if options else None
 
-    def _detours(self) -> list[Move]:
+    def _detours(self) -> list[HouseMove]:
         known = self._knowledge
         seen = [place for place in known.contents if place != known.here]
         return [
-            Move("inventory", "inventory"),
-            *(Move(f"go to {place}", "again", place=place) for place in seen),
+            HouseMove("inventory", "inventory"),
+            *(HouseMove(f"go to {place}", "again", place=place) for place in seen),
         ]
 
-    def _mistakes(self, move: Move) -> list[Move]:
+    def _mistakes(self, move: HouseMove) -> list[HouseMove]:
         known, goal = self._knowledge, self._knowledge.goal
         here = known.here or ""
         options = []
         if move.situation == "open" and known.holding is None:
             action = f"take {goal.thing} 1 from {here}"
-            options.append(Move(action, "closed_take", f"the {goal.thing}", here))
+            options.append(HouseMove(action, "closed_take", f"the {goal.thing}", here))
         if move.situation == "open_goal":
-            options.append(Move(f"put {move.thing} in/on {here}", "closed_put", move.thing, here))
+            options.append(
+                HouseMove(f"put {move.thing} in/on {here}", "closed_put", move.thing, here)
+            )
         if move.situation == "to_station" and (places := known.of_kind(goal.place)):
             place = known.goal_place or places[0]
             if place != here:
-                options.append(Move(f"go to {place}", "skip_change", move.thing, place))
+                options.append(HouseMove(f"go to {place}", "skip_change", move.thing, place))
         if known.holding is None and here not in known.closed:
             options += [
-                Move(f"take {thing} from {here}", "wrong_thing", thing, here)
+                HouseMove(f"take {thing} from {here}", "wrong_thing", thing, here)
                 for thing in known.contents.get(here, ())
                 if kind_of(thing) not in (goal.thing, *LIGHTS) and _is_usual(kind_of(thing), here)
             ]
@@ -299,7 +301,7 @@ def _with_article(thing: str) -> str:
     return thing if thing.startswith("the ") or not thing else f"the {thing}"
 
 
-def _steps(known: Knowledge) -> str:
+def _steps(known: HouseKnowledge) -> str:
     """The plan for a goal in words."""
     goal = known.goal
     parts = [f"find {'two' if goal.number == 2 else 'the'} {goal.thing}", "take it"]

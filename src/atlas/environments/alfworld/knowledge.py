@@ -31,7 +31,7 @@ STATES = {"clean": "clean", "heat": "hot", "cool": "cool"}
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class HouseGoal:
     """A goal in parts: what, how often, changed how, and where to, or under which lamp."""
 
     sentence: str
@@ -43,7 +43,7 @@ class Goal:
 
 
 @dataclass(slots=True)
-class Knowledge:
+class HouseKnowledge:
     """The places of the room and what was seen there, where the player is and what it holds.
 
     Attributes:
@@ -55,7 +55,7 @@ class Knowledge:
             spot, and going to one of them from another is refused.
     """
 
-    goal: Goal
+    goal: HouseGoal
     places: tuple[str, ...]
     contents: dict[str, list[str]] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
@@ -123,13 +123,13 @@ class Knowledge:
         return [place for place in self.places if kind_of(place) == kind]
 
 
-def read_room(text: str) -> Knowledge | None:
+def read_room(text: str) -> HouseKnowledge | None:
     """What the first observation says; None if the goal is of an unknown kind."""
     found = _ROOM.search(text)
     goal = None if found is None else _read_goal(found[2])
     if found is None or goal is None:
         return None
-    return Knowledge(goal, tuple(_THING.findall(found[1])))
+    return HouseKnowledge(goal, tuple(_THING.findall(found[1])))
 
 
 def kind_of(name: str) -> str:
@@ -137,11 +137,11 @@ def kind_of(name: str) -> str:
     return name.partition(" ")[0]
 
 
-def _read_goal(sentence: str) -> Goal | None:
+def _read_goal(sentence: str) -> HouseGoal | None:
     for pattern, change in _GOALS:
         if found := re.fullmatch(pattern, sentence):
             parts = found.groupdict()
-            return Goal(
+            return HouseGoal(
                 sentence=sentence,
                 thing=parts["thing"],
                 place=parts.get("place") or "",

@@ -1,6 +1,6 @@
 """Draws rooms with a task from what the package alfworld ships, and writes them as PDDL problems.
 
-floor plan + kind of task + random stream -> `Room` -> the content of a file `game.tw-pddl`
+floor plan + kind of task + random stream -> `HouseRoom` -> the content of a file `game.tw-pddl`
 
 Where things may stand, which of them can be heated, and the goals come from the tables of the
 package. A room holds everything that decides a game, so two games are equal if their texts are.
@@ -44,7 +44,7 @@ Named = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class HouseRoom:
     """A room and the task in it. `things` and `lamps` name the index of their place."""
 
     floor_plan: int
@@ -109,7 +109,7 @@ class Room:
         return facts
 
 
-def draw_room(kind: str, size: Size, seed: int) -> Room:
+def draw_room(kind: str, size: Size, seed: int) -> HouseRoom:
     """The room of a kind of task, a size and a seed: always the same for the same arguments."""
     rng = random.Random(f"alfworld room {kind} {size} {seed}")
     for _ in range(MAX_DRAWS):
@@ -121,7 +121,7 @@ def draw_room(kind: str, size: Size, seed: int) -> Room:
     raise AssertionError(f"no room for {kind}")
 
 
-def _furnish(rng: random.Random, kind: str, size: Size, plan: int) -> Room | None:
+def _furnish(rng: random.Random, kind: str, size: Size, plan: int) -> HouseRoom | None:
     """A room of a floor plan, or None if it does not allow this kind of task."""
     present, counts = _floor_plan(plan)
     places = _places(present, counts, size)
@@ -156,7 +156,7 @@ def _furnish(rng: random.Random, kind: str, size: Size, plan: int) -> Room | Non
         ]
         things += [((one, index + 1), rng.choice(free)) for index in range(number) if free]
     words = {"obj": target.lower(), "recep": goal_place.lower(), "toggle": lamp.lower()}
-    return Room(
+    return HouseRoom(
         floor_plan=plan,
         kind=kind,
         sentence=rng.choice(goal_library.gdict[kind]["templates"]).format(**words),

@@ -162,7 +162,7 @@ def open_story(path: Path, seed: int) -> Any:
     import jericho
 
     with warnings.catch_warnings():
-        # Of a story that jericho does not know: how its points are read is told in the docs.
+        # Of a story that jericho does not know: the docs say how its points are read.
         warnings.simplefilter("ignore")
         game = jericho.FrotzEnv(str(path), seed=seed)
         if seed == 0 and game.is_fully_supported:

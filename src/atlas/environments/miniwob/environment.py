@@ -17,7 +17,7 @@ from atlas.environments.base import Expert, StepResult
 from atlas.environments.instruction import load_instruction
 from atlas.environments.miniwob.browser import Browser, find_browser
 from atlas.environments.miniwob.config import MiniWobConfig
-from atlas.environments.miniwob.page import Page, View
+from atlas.environments.miniwob.page import Page, PageView
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
 from atlas.environments.splits import check_split, draw_tasks, split_of
 from atlas.errors import EpisodeError
@@ -68,7 +68,7 @@ class MiniWobEnvironment:
         self._config = config
         self._browser: Browser | None = None
         self._page: Page | None = None
-        self._view = View()
+        self._view = PageView()
         self._task: Task | None = None
 
     def tasks(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
@@ -92,7 +92,7 @@ class MiniWobEnvironment:
         return user(f"Your goal: {self._view.goal}\n{self._view.text}")
 
     @property
-    def view(self) -> View:
+    def view(self) -> PageView:
         """What the page shows."""
         return self._view
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from atlas.environments.base import ExpertTurn
 from atlas.environments.experts import ExpertConfig, react_turn, say, stream
-from atlas.environments.miniwob.page import View
-from atlas.environments.miniwob.solvers import SOLVERS, Move
+from atlas.environments.miniwob.page import PageView
+from atlas.environments.miniwob.solvers import SOLVERS, PageMove
 from atlas.environments.miniwob.thoughts import (
     ACTS,
     CORRECTIONS,
@@ -38,7 +38,7 @@ class ShownPage(Protocol):
     num_turns: int
 
     @property
-    def view(self) -> View: ...
+    def view(self) -> PageView: ...
 
 
 class MiniWobExpert:
@@ -51,8 +51,8 @@ class MiniWobExpert:
         self._shown = shown
         self._rng = stream("miniwob expert", task.id, seed)
         self._solver = SOLVERS[task.group](shown.view)
-        self._move: Move | None = None
-        self._slip: Move | None = None
+        self._move: PageMove | None = None
+        self._slip: PageMove | None = None
         self._opened: list[str] = []
         self._id = task.id
 
@@ -78,12 +78,12 @@ class MiniWobExpert:
         self._move = None
         return self._act(move)
 
-    def _next(self) -> Move:
+    def _next(self) -> PageMove:
         if self._shown.num_turns == 0:
             return next(self._solver)
         return self._solver.send(self._shown.view)
 
-    def _act(self, move: Move) -> ExpertTurn:
+    def _act(self, move: PageMove) -> ExpertTurn:
         slip, self._slip = self._slip, None
         sentences: list[str] = []
         kinds: list[CriticalKind] = list(move.kinds)
@@ -107,7 +107,7 @@ class MiniWobExpert:
         sentences.append(say(self._rng, ACTS[move.situation], what=move.what, text=move.text))
         return react_turn(" ".join(sentences), move.action, kinds, max(scores))
 
-    def _draw_slip(self, move: Move) -> Move | None:
+    def _draw_slip(self, move: PageMove) -> PageMove | None:
         """A detour or a mistake with the configured probabilities."""
         detour = self._rng.random() < self._config.detour_rate
         mistake = self._rng.random() < self._config.mistake_rate
@@ -118,22 +118,22 @@ class MiniWobExpert:
             return self._look_again(move)
         if move.situation == "type":
             wrong = self._misspelled(move.text)
-            return Move(f"type {wrong}", "typo", text=wrong)
+            return PageMove(f"type {wrong}", "typo", text=wrong)
         if move.situation == "tick":
             return self._wrong_tick(move)
         if move.situation == "focus" and self._shown.num_turns == 0:
-            return Move("type hello", "no_focus", text="hello")
+            return PageMove("type hello", "no_focus", text="hello")
         return None
 
-    def _look_again(self, move: Move) -> Move | None:
+    def _look_again(self, move: PageMove) -> PageMove | None:
         """Open a part that was seen before; only where the next part is opened afterwards."""
         titles = [one for one in self._shown.view.elements if one.text in self._opened[:-1]]
         if move.situation != "unfold" or not titles:
             return None
         title = self._rng.choice(titles)
-        return Move(f"click {title.ref}", "again", what=title.text)
+        return PageMove(f"click {title.ref}", "again", what=title.text)
 
-    def _wrong_tick(self, move: Move) -> Move | None:
+    def _wrong_tick(self, move: PageMove) -> PageMove | None:
         elements = self._shown.view.elements
         wanted = (
             self._shown.view.goal.removeprefix("Select ").partition(" and click")[0].split(", ")
@@ -146,7 +146,7 @@ class MiniWobExpert:
         if not others:
             return None
         box, text = self._rng.choice(others)
-        return Move(f"click {box.ref}", "wrong_tick", what=text)
+        return PageMove(f"click {box.ref}", "wrong_tick", what=text)
 
     def _misspelled(self, text: str) -> str:
         """The text with one letter doubled."""

@@ -111,7 +111,7 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PageView:
     """What the page shows: its goal and its elements, or its judgment once it is over."""
 
     goal: str = ""
@@ -140,26 +140,26 @@ class Page:
             if browser.run("WOB_TASK_READY"):
                 break
 
-    def look(self) -> View:
+    def look(self) -> PageView:
         """What the page shows now."""
         found = self._browser.run(LOOK)
         if found["done"]:
-            return View(is_over=True, reward=float(found["reward"]))
+            return PageView(is_over=True, reward=float(found["reward"]))
         elements = tuple(_elements(found["root"], found["lists"]))
-        return View(goal=" ".join(found["goal"].split()), elements=elements)
+        return PageView(goal=" ".join(found["goal"].split()), elements=elements)
 
-    def act(self, action: str, view: View) -> str | None:
+    def act(self, action: str, view: PageView) -> str | None:
         """Carry out an action; returns why it is not possible, or None if it was done."""
         verb, _, rest = action.strip().partition(" ")
         verb = verb.lower()
         if verb == "type":
             return self._type(rest)
         if verb not in ("click", "select"):
-            return f"'{action[:60]}' is no known action"
+            return f"'{action[:60]}' is not a known action"
         match = re.fullmatch(r"\[?(\d{1,6})\]?(?: (.*))?", rest.strip())
         element = None if match is None else view.find(int(match[1]))
         if match is None or element is None:
-            return f"there is no element [{rest[:20]}]"
+            return f"[{rest[:20]}] is not an element of this page"
         if verb == "click":
             if match[2]:
                 return "click takes the number of an element and nothing else"

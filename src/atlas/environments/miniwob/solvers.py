@@ -10,14 +10,14 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from atlas.environments.miniwob.page import FIELDS, Element, View
+from atlas.environments.miniwob.page import FIELDS, Element, PageView
 from atlas.records import CriticalKind
 
-Solver = Generator["Move", View, None]
+Solver = Generator["PageMove", PageView, None]
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class PageMove:
     """An action, why it is taken, and what became known just before it.
 
     Attributes:
@@ -47,17 +47,17 @@ class Move:
         return tuple(found)
 
 
-def _fields(view: View) -> list[Element]:
+def _fields(view: PageView) -> list[Element]:
     return [element for element in view.elements if element.kind in FIELDS]
 
 
-def _button(view: View) -> Move:
+def _button(view: PageView) -> PageMove:
     button = next(element for element in view.elements if element.kind == "button")
     what = f"the button '{button.text}'"
-    return Move(f"click {button.ref}", "submit", what=what, is_final=True)
+    return PageMove(f"click {button.ref}", "submit", what=what, is_final=True)
 
 
-def _labeled(view: View, kind: str) -> list[tuple[Element, str]]:
+def _labeled(view: PageView, kind: str) -> list[tuple[Element, str]]:
     """Each box of a kind with the text that follows it."""
     pairs = []
     for element, after in pairwise(view.elements):
@@ -66,80 +66,84 @@ def _labeled(view: View, kind: str) -> list[tuple[Element, str]]:
     return pairs
 
 
-def _two_fields(texts: tuple[str, str], names: tuple[str, str], view: View) -> Solver:
+def _two_fields(texts: tuple[str, str], names: tuple[str, str], view: PageView) -> Solver:
     steps = f"fill in {names[0]}, then {names[1]}, then press the button"
     for index, (text, name) in enumerate(zip(texts, names, strict=True)):
         ref = _fields(view)[index].ref
-        view = yield Move(f"click {ref}", "focus", what=name, plan=steps if index == 0 else "")
-        view = yield Move(f"type {text}", "type", text=text)
+        view = yield PageMove(f"click {ref}", "focus", what=name, plan=steps if index == 0 else "")
+        view = yield PageMove(f"type {text}", "type", text=text)
     yield _button(view)
 
 
-def _login(view: View) -> Solver:
+def _login(view: PageView) -> Solver:
     user, password = re.findall(r'"([^"]*)"', view.goal)
     yield from _two_fields((user, password), ("the username", "the password"), view)
 
 
-def _password(view: View) -> Solver:
+def _password(view: PageView) -> Solver:
     [password] = re.findall(r'"([^"]*)"', view.goal)
     yield from _two_fields((password, password), ("the first field", "the second field"), view)
 
 
-def _checkboxes(view: View) -> Solver:
+def _checkboxes(view: PageView) -> Solver:
     found = re.fullmatch(r"Select (.*) and click Submit\.?", view.goal)
     wanted = [] if found is None or found[1] == "nothing" else found[1].split(", ")
     steps = f"tick {', '.join(wanted)}, then submit" if len(wanted) > 2 else ""
     for index, text in enumerate(wanted):
         box = next(element for element, label in _labeled(view, "checkbox") if label == text)
         plan = steps if index == 0 else ""
-        view = yield Move(f"click {box.ref}", "tick", what=text, plan=plan)
+        view = yield PageMove(f"click {box.ref}", "tick", what=text, plan=plan)
     yield _button(view)
 
 
-def _table(view: View) -> Solver:
+def _table(view: PageView) -> Solver:
     found = re.search(r"the value of (.+) into the text field", view.goal)
     key = found[1] if found else ""
     cells = [element.text for element in view.elements if element.kind == "td"]
     value = dict(zip(cells[::2], cells[1::2], strict=True))[key]
     news = ("read", key, value)
-    view = yield Move(f"click {_fields(view)[0].ref}", "focus", what="the text field", news=news)
-    view = yield Move(f"type {value}", "type", text=value)
+    view = yield PageMove(
+        f"click {_fields(view)[0].ref}", "focus", what="the text field", news=news
+    )
+    view = yield PageMove(f"type {value}", "type", text=value)
     yield _button(view)
 
 
-def _arithmetic(view: View) -> Solver:
+def _arithmetic(view: PageView) -> Solver:
     sums = (re.search(r"(-?\d+) *([-+x*]) *(-?\d+)", one.text) for one in view.elements)
     found = next(one for one in sums if one is not None)
     left, sign, right = int(found[1]), found[2], int(found[3])
     value = str(left + right if sign == "+" else left - right if sign == "-" else left * right)
     news = ("solved", f"{found[0]} =", value)
-    view = yield Move(f"click {_fields(view)[0].ref}", "focus", what="the text field", news=news)
-    view = yield Move(f"type {value}", "type", text=value)
+    view = yield PageMove(
+        f"click {_fields(view)[0].ref}", "focus", what="the text field", news=news
+    )
+    view = yield PageMove(f"type {value}", "type", text=value)
     yield _button(view)
 
 
-def _sequence(view: View) -> Solver:
+def _sequence(view: PageView) -> Solver:
     found = re.search(r'Check the (\d)\w\w radio .* number "(-?\d+)" into the (\d)\w\w', view.goal)
     assert found is not None
     radios = [element for element in view.elements if element.kind == "radio button"]
     steps = f"check a radio button, then type {found[2]}, then submit"
     what = f"radio button {found[1]}"
-    view = yield Move(f"click {radios[int(found[1]) - 1].ref}", "radio", what=what, plan=steps)
+    view = yield PageMove(f"click {radios[int(found[1]) - 1].ref}", "radio", what=what, plan=steps)
     ref = _fields(view)[int(found[3]) - 1].ref
-    view = yield Move(f"click {ref}", "focus", what=f"text field {found[3]}")
-    view = yield Move(f"type {found[2]}", "type", text=found[2])
+    view = yield PageMove(f"click {ref}", "focus", what=f"text field {found[3]}")
+    view = yield PageMove(f"type {found[2]}", "type", text=found[2])
     yield _button(view)
 
 
-def _list(view: View) -> Solver:
+def _list(view: PageView) -> Solver:
     found = re.fullmatch(r"Select (.+) from the list and click Submit\.?", view.goal)
     wanted = found[1] if found else ""
     element = next(one for one in view.elements if one.options)
-    view = yield Move(f"select {element.ref} {wanted}", "choose", what=wanted)
+    view = yield PageMove(f"select {element.ref} {wanted}", "choose", what=wanted)
     yield _button(view)
 
 
-def _hidden_link(view: View) -> Solver:
+def _hidden_link(view: PageView) -> Solver:
     """Opens one section or tab after the other until the link is in view."""
     found = re.search(r'link "(.*)"', view.goal)
     wanted = found[1] if found else ""
@@ -150,18 +154,18 @@ def _hidden_link(view: View) -> Solver:
         links = [one for one in view.elements if one.kind == "link" and one.text == wanted]
         if links:
             news = ("observed", wanted, "") if position else None
-            yield Move(f"click {links[0].ref}", "follow", wanted, news=news, is_final=True)
+            yield PageMove(f"click {links[0].ref}", "follow", wanted, news=news, is_final=True)
             return
         title = next(one for one in _titles(view) if one.text == titles[position])
-        view = yield Move(f"click {title.ref}", "unfold", what=title.text)
+        view = yield PageMove(f"click {title.ref}", "unfold", what=title.text)
         position += 1
 
 
-def _titles(view: View) -> Iterator[Element]:
+def _titles(view: PageView) -> Iterator[Element]:
     return (one for one in view.elements if re.fullmatch(r"(Section|Tab) #\d", one.text))
 
 
-SOLVERS: dict[str, Callable[[View], Solver]] = {
+SOLVERS: dict[str, Callable[[PageView], Solver]] = {
     "login-user": _login,
     "enter-password": _password,
     "click-checkboxes": _checkboxes,

@@ -6,6 +6,7 @@ its maximum; success: the game is won. Every response counts as one turn.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -82,8 +83,11 @@ class TextWorldEnvironment:
             objective=True,
             description=True,
         )
-        self._game = textworld.start(str(path), asked)
-        self.state = self._game.reset()
+        with warnings.catch_warnings():
+            # jericho, which runs the game, warns that it does not know it.
+            warnings.simplefilter("ignore")
+            self._game = textworld.start(str(path), asked)
+            self.state = self._game.reset()
         self._task, self.num_turns = task, 0
         self.text = f"{story_words(self.state.objective)}\n\n{story_words(self.state.description)}"
         return user(self.text)

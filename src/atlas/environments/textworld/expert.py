@@ -1,4 +1,4 @@
-"""The expert for TextWorld: follows the solution that TextWorld finds anew after each step.
+"""The expert for TextWorld: follows the solution that TextWorld finds again after each step.
 
 The solution is the package's gold path. Coin and treasure games tell all of it in their objective.
 A cooking game does not: its expert reads the recipe where it finds it, but knows where things are
@@ -30,9 +30,9 @@ WANDERS = ("I have a look {where} first.", "There may be something {where}.")
 LOOKS = ("I look around once more.", "Let me see what I carry.")
 BLIND = ("I go {where}.", "The way should be {where}.")
 CORRECTIONS = {
-    "wander": ("That was a detour; I go back to my plan.", "There was no need to go there."),
+    "wander": ("That was a detour; I go back to my plan.", "I did not need to go there."),
     "look": ("That told me nothing new; I go on.", "Back to the task."),
-    "blind": ("There is no way {where}; I was wrong.", "I cannot go {where} from here."),
+    "blind": ("No way leads {where}; I was wrong.", "I cannot go {where} from here."),
 }
 DIRECTIONS = ("north", "east", "south", "west")
 READ = "examine cookbook"

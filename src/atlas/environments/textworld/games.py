@@ -27,7 +27,7 @@ GAME = "game.z8"
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class GameKind:
     """One kind of game: a challenge of TextWorld and its settings for a seed."""
 
     challenge: str
@@ -44,14 +44,14 @@ def _of_levels(low: int, high: int) -> Callable[[int], Mapping[str, Any]]:
     return lambda seed: {"level": stream("textworld level", low, seed).randint(low, high)}
 
 
-LEVELS: dict[str, Level] = {
-    "coin": Level("tw-coin_collector", _of_levels(2, 8)),
-    "treasure": Level("tw-treasure_hunter", _of_levels(3, 10)),
-    "cooking": Level("tw-cooking", _cooking("train")),
+LEVELS: dict[str, GameKind] = {
+    "coin": GameKind("tw-coin_collector", _of_levels(2, 8)),
+    "treasure": GameKind("tw-treasure_hunter", _of_levels(3, 10)),
+    "cooking": GameKind("tw-cooking", _cooking("train")),
     # More rooms; doors and boxes; a recipe that has to be cooked, in six rooms.
-    "coin-far": Level("tw-coin_collector", _of_levels(10, 15)),
-    "treasure-doors": Level("tw-treasure_hunter", _of_levels(13, 18)),
-    "cooking-heat": Level("tw-cooking", _cooking("test", cook=True, open=True, go=6)),
+    "coin-far": GameKind("tw-coin_collector", _of_levels(10, 15)),
+    "treasure-doors": GameKind("tw-treasure_hunter", _of_levels(13, 18)),
+    "cooking-heat": GameKind("tw-cooking", _cooking("test", cook=True, open=True, go=6)),
 }
 
 
@@ -62,7 +62,7 @@ class GameFolder:
         self._folder = folder / f"textworld-{textworld.__version__}"
 
     def content(self, level: str, seed: int) -> str:
-        """What the player is told and the solution: equal for games that are the same task.
+        """What the player is given and the solution: equal for games that are the same task.
 
         It is empty if TextWorld cannot make a game of this level from this seed.
         """
