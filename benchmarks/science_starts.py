@@ -32,7 +32,10 @@ def main() -> None:
     try:
         for kind in parser.parse_args().kinds:
             found = same_starts(game, kind, VARIATIONS[kind])
-            print(f"{kind}: {len(found)} of {VARIATIONS[kind] - VARIATIONS[kind] // 4 * 3}: {found}", flush=True)
+            print(
+                f"{kind}: {len(found)} of {VARIATIONS[kind] - VARIATIONS[kind] // 4 * 3}: {found}",
+                flush=True,
+            )
     finally:
         game.close()
 
