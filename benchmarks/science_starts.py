@@ -32,10 +32,8 @@ def main() -> None:
     try:
         for kind in parser.parse_args().kinds:
             found = same_starts(game, kind, VARIATIONS[kind])
-            print(
-                f"{kind}: {len(found)} of {VARIATIONS[kind] - VARIATIONS[kind] // 4 * 3}: {found}",
-                flush=True,
-            )
+            num_tests = VARIATIONS[kind] - VARIATIONS[kind] // 4 * 3
+            print(f"{kind}: {len(found)} of {num_tests}: {found}", flush=True)
     finally:
         game.close()
 

@@ -73,7 +73,12 @@ _LIFESPAN = (
     123,
     124,
 )
-SAME_START: dict[str, tuple[int, ...]] = {"find-": _FIND, "lifespan-": _LIFESPAN}
+SAME_START: dict[str, tuple[int, ...]] = {
+    "find-": _FIND,
+    "lifespan-": _LIFESPAN,
+    "inclined-plane-determine-angle": (150,),
+    "mendelian-genetics-known-plant": (92, 100, 102, 105, 112),
+}
 # Kinds that the paper's environment leaves out.
 NOT_IN_PAPER = ("grow-", "inclined-plane-", "mendelian-genetics-")
 OWN_SPLITS = ("train", "held_in_test", "held_out_test")
