@@ -193,7 +193,7 @@ class _PlayLoop:
     def _next_answers(self, player: Player) -> list[tuple[str, PlayerAnswer]]:
         """Answers of the player, checked: the loop would wait for a missing one for ever.
 
-        Answers of a round are followed as they come if the worlds never wait. Else the whole round
+        Answers of a round are followed at once if the worlds never wait. Else the whole round
         is collected, so that which answers are computed together does not depend on time.
         """
         is_whole_round = self._in_rounds and not self._worlds.in_process
