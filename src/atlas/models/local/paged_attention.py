@@ -73,7 +73,7 @@ class Pages:
             states[places[1].to(states.device)] = states[places[0].to(states.device)]
         target.length = length
 
-    def store(self, index: int, plan: Plan, keys: torch.Tensor, values: torch.Tensor) -> Layer:
+    def store(self, index: int, plan: FeedPlan, keys: torch.Tensor, values: torch.Tensor) -> Layer:
         """Write the new keys and values [heads, N, size] of a layer; returns all its pages."""
         if index not in self.layers:
             self.layers[index] = (self._room(keys), self._room(values))
@@ -116,7 +116,7 @@ class _Piece:
         return self.masks[window]
 
 
-class Plan:
+class FeedPlan:
     """Where the tokens of one forward pass are in the row and in the pages.
 
     Args:
@@ -233,7 +233,7 @@ def paged_attention(
     Raises:
         NotImplementedError: the layer chooses its columns in a way that is not supported.
     """
-    plan: Plan = others[PLAN]
+    plan: FeedPlan = others[PLAN]
     if attention_mask is not None or any(others.get(name) is not None for name in UNSUPPORTED):
         raise NotImplementedError
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -253,7 +253,7 @@ def paged_attention(
 
 
 def _attend_singles(
-    plan: Plan, layer: Layer, query: torch.Tensor, scoring: _Scoring
+    plan: FeedPlan, layer: Layer, query: torch.Tensor, scoring: _Scoring
 ) -> torch.Tensor:
     """The attention of single tokens, one per sequence: [R, heads, size] -> the same shape."""
     keys, values = (states[plan.chosen] for states in layer)
