@@ -20,7 +20,7 @@ from atlas.models.local.paged_attention import (
     PLAN,
     PagedSequence,
     Pages,
-    Plan,
+    FeedPlan,
     paged_attention,
 )
 
@@ -123,7 +123,7 @@ class PagedDecoder:
             self._pages.extend(sequence, len(ids))
         counts = [len(ids) for _, ids in fed]
         device = self._model.device
-        plan = Plan(self._pages, [(sequence, len(ids)) for sequence, ids in fed], device)
+        plan = FeedPlan(self._pages, [(sequence, len(ids)) for sequence, ids in fed], device)
         row = torch.from_numpy(np.concatenate([np.asarray(ids) for _, ids in fed])).to(device)
         with self._paged():
             output = self._model(
