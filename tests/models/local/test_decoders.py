@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from atlas.models.local.decoders import PagedDecoder, SingleDecoder, make_decoder
+from atlas.models.local.load import quiet_peft
 from atlas.models.local.paged_attention import PAGE
 from tests.training.tiny_families import FAMILIES, SHAPE, VOCABULARY, WINDOW
 
@@ -117,6 +118,16 @@ def test_bfloat16_stays_close_to_the_whole_history() -> None:
         found = decoder.feed([(one, piece)])[0]
     difference = torch.softmax(found, -1) - torch.softmax(whole(model, ids), -1)
     assert difference.abs().max() < 0.05
+
+
+def test_adapters_are_decoded_together_too() -> None:
+    peft = pytest.importorskip("peft")
+    adapters = peft.LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    with quiet_peft():
+        model = peft.get_peft_model(model_of(FAMILIES["llama"]()), adapters).eval()
+    decoder = make_decoder(model)
+    assert isinstance(decoder, PagedDecoder)
+    check(model, decoder, rounds=4)
 
 
 def test_pages_of_closed_conversations_are_used_again() -> None:

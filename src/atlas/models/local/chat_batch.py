@@ -38,7 +38,8 @@ MIN_SHARED = 16
 class _OpenConversation:
     """An open conversation with the tokens `ids`; the decoder knows the first ones by `sequence`.
 
-    `said` are the tokens of the answer in progress, which follow the first `num_prompt` ids.
+    `said` are the tokens of the answer in progress, which follow the first `num_prompt` ids; the
+    first `num_opening` were there before the first answer.
     """
 
     messages: list[Message]
@@ -47,6 +48,7 @@ class _OpenConversation:
     sequence: Any
     ids: list[int] = field(default_factory=list)
     num_prompt: int = 0
+    num_opening: int = 0
     said: list[int] = field(default_factory=list)
     lost: set[Part] = field(default_factory=set)
 
@@ -101,6 +103,7 @@ class ChatBatch:
         conversation = self._conversations[name]
         self._take_in(conversation, new_messages)
         num_prompt = conversation.num_prompt = len(conversation.ids)
+        conversation.num_opening = conversation.num_opening or num_prompt
         if num_prompt + self._max_tokens <= self._max_context:
             self._waiting.append(name)
             return
@@ -130,6 +133,8 @@ class ChatBatch:
             return
         if self._kept is not None:
             self._decoder.close(self._kept.sequence)
+        if self._decoder.length(conversation.sequence) > conversation.num_opening:
+            self._decoder.cut(conversation.sequence, conversation.num_opening)
         self._kept = conversation
 
     def end(self) -> None:
