@@ -252,3 +252,5 @@ def test_a_world_that_is_only_asked_for_its_tasks_has_a_time_limit_and_is_closed
     assert len(ask_world(Choice(f"{HERE}:BrokenClose"), ask)) == 2
     with pytest.raises(ConfigError, match="did not answer in time"):
         ask_world(Choice(f"{HERE}:Hanging"), ask, Limits(step_seconds=0.1))
+    with pytest.raises(ConfigError, match=r"did not list its tasks in time \(limits.tasks_s"):
+        ask_world(Choice(f"{HERE}:Hanging"), ask, Limits(tasks_seconds=0.1), lists_tasks=True)

@@ -35,7 +35,7 @@ def read_split(
     def ask(world: Environment) -> SplitTasks:
         return SplitTasks(list_tasks(world, split, num_tasks, seed), read_notes(world, split))
 
-    found: SplitTasks = ask_world(environment, ask, limits)
+    found: SplitTasks = ask_world(environment, ask, limits, lists_tasks=True)
     return found
 
 

@@ -40,6 +40,12 @@ class Limits(Config):
         gt=0,
         description="time limit for all steps of one episode together; none: no limit",
     )
+    tasks_seconds: Annotated[float | None, SPEED_ONLY] = Field(
+        default=3600.0,
+        gt=0,
+        description="time limit for listing the tasks of a split, which some worlds make at that "
+        "time; none: no limit",
+    )
 
 
 class _Question:
@@ -290,22 +296,35 @@ class Worlds:
         return [(world.episode, self._lateness("the world")) for world in late]
 
     def _lateness(self, who: str) -> EpisodeError:
-        limits = self._limits.model_dump(exclude_none=True).items()
-        stated = ", ".join(f"limits.{name}={seconds:g}" for name, seconds in limits)
+        given = self._limits.model_dump(exclude_none=True, exclude={"tasks_seconds"})
+        stated = ", ".join(f"limits.{name}={seconds:g}" for name, seconds in given.items())
         return EpisodeError(f"{who} did not answer in time ({stated})")
 
 
-def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> Any:
+def ask_world(
+    environment: Choice, job: Job, limits: Limits | None = None, *, lists_tasks: bool = False
+) -> Any:
     """What `job` returns in a world that is made for it and closed again.
+
+    Args:
+        lists_tasks: the job may take as long as `limits.tasks_seconds`, not that of a step.
 
     Raises:
         ConfigError: the world cannot be made, or broke or hung in the job.
         AtlasError: what the world itself says about its settings.
     """
     # The world may change the directory; the paths of the caller stay valid.
-    with chdir(os.curdir), Worlds.of(environment, 1, limits) as worlds:
+    limits, started = limits or Limits(), time.monotonic()
+    of_job = Limits(step_seconds=limits.tasks_seconds) if lists_tasks else limits
+    with chdir(os.curdir), Worlds.of(environment, 1, of_job) as worlds:
         worlds.begin("", job)
         [(_, result)] = worlds.results(None)
+    longest = limits.tasks_seconds if lists_tasks else None
+    if longest is not None and time.monotonic() - started >= longest:
+        raise ConfigError(
+            f"environment '{environment.name}' did not list its tasks in time "
+            f"(limits.tasks_seconds={longest:g}). Ask for fewer tasks, or raise the limit."
+        )
     if not isinstance(result, Exception):
         return result
     is_of_run = isinstance(result, AtlasError) and not isinstance(result, EpisodeError)

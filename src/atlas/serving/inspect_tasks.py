@@ -61,6 +61,7 @@ def inspect_task(environment: str, arguments: dict[str, Any]) -> InspectTask:
             config.environment,
             lambda world: list_tasks(world, config.split, config.episodes, config.seed),
             config.limits,
+            lists_tasks=True,
         )
     except AtlasError as error:
         raise PrerequisiteError(str(error)) from None

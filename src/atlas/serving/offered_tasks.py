@@ -71,5 +71,6 @@ class OfferedTasks:
                     self._environment,
                     lambda world: list_tasks(world, split, self._num_tasks, self._seed),
                     self._limits,
+                    lists_tasks=True,
                 )
             return self._tasks[split]
