@@ -67,6 +67,15 @@ def ids(choice: Choice) -> str:
     return f"{choice.name.rpartition(':')[2]}{choice.settings or ''}"
 
 
+# Worlds whose experts need seconds for the first episode of a task: fewer tasks are tried.
+SLOW = ("alfworld", "scienceworld", "textworld")
+
+
+def few(choice: Choice, num_tasks: int) -> int:
+    """How many tasks to try."""
+    return max(3, num_tasks // 8) if choice.name in SLOW else num_tasks
+
+
 def is_example(choice: Choice) -> bool:
     """Whether it is one of the small examples of the tests or of docs/extending.md."""
     return choice in OUTSIDE or choice.name == "corridor"
@@ -187,10 +196,12 @@ def test_an_episode_that_goes_nowhere_is_truncated(
     assert all(step.is_invalid for step in trajectory.steps)
 
 
-def test_its_expert_succeeds_labels_its_steps_and_repeats_itself(environment: Environment) -> None:
+def test_its_expert_succeeds_labels_its_steps_and_repeats_itself(
+    choice: Choice, environment: Environment
+) -> None:
     if not isinstance(environment, HasExpert):
         pytest.skip(f"{environment.name} has no expert")
-    for task in environment.tasks("train", 6, 0):
+    for task in environment.tasks("train", few(choice, 6), 0):
         turns = []
         for _ in range(2):
             environment.reset(task)
@@ -259,11 +270,14 @@ def first_text_and_path(environment: Environment, task: Task) -> tuple[str, tupl
 def test_no_test_task_is_a_training_task(choice: Choice, environment: Environment) -> None:
     if is_example(choice):
         pytest.skip("the small examples have a handful of tasks")
-    known = {first_text_and_path(environment, task) for task in environment.tasks("train", 40, 0)}
+    known = {
+        first_text_and_path(environment, task)
+        for task in environment.tasks("train", few(choice, 40), 0)
+    }
     splits = splits_of_tests(environment)
     assert splits
     for split in splits:
-        for task in environment.tasks(split, 10, 0):
+        for task in environment.tasks(split, few(choice, 10), 0):
             assert task.split == split
             assert first_text_and_path(environment, task) not in known
 
@@ -325,7 +339,7 @@ def test_its_expert_labels_some_steps_but_not_most(
         pytest.skip(f"{environment.name} has no expert, or is an example")
     num_steps = num_labeled = 0
     kinds: set[str] = set()
-    for task in environment.tasks("train", 12, 1):
+    for task in environment.tasks("train", few(choice, 12), 1):
         environment.reset(task)
         expert, over = environment.expert(3), False
         while not over:
