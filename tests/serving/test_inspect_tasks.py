@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from atlas.environments.episode import start_episode
 from atlas.kinds import Choice
 from atlas.records import Message, Source
 from atlas.serving.inspect_tasks import inspect_task
+from tests.serving.closing import ClosingEnvironment
 
 PUSH = "tests.environments.push:PushEnvironment"
 TOOLS = "tests.environments.push:ToolPushEnvironment"
@@ -220,3 +222,26 @@ def test_a_canned_answer_of_the_prompt_is_no_step_of_the_model(tmp_path: Path) -
         assert [message.content for message in one.prompt] == ["Open the door.", "OK."]
         assert {step.response.content for step in one.steps} == {"push"}
         assert one.outcome.status == "success"
+
+
+def test_a_time_limit_of_inspect_closes_the_world(tmp_path: Path) -> None:
+    def answer(_: list[Any]) -> ModelOutput:
+        time.sleep(0.2)
+        return say("wait")
+
+    ClosingEnvironment.num_open = 0
+    task = inspect_task(
+        "tests.serving.closing:ClosingEnvironment",
+        {"split": "train", "episodes": 2, "max_steps": 50},
+    )
+    log = run(tmp_path, task, answer, time_limit=1)
+    assert [sample.limit and sample.limit.type for sample in log.samples or ()] == ["time"] * 2
+    assert ClosingEnvironment.num_open == 0
+
+
+def test_an_observation_over_the_message_limit_still_counts_its_step(tmp_path: Path) -> None:
+    task = inspect_task(PUSH, {"split": "train", "episodes": 1})
+    log = run(tmp_path, task, lambda _: say("push"), message_limit=3)
+    [sample] = log.samples or ()
+    told = (sample.scores or {})["success"]
+    assert (told.value, told.explanation) == ("C", "success")
