@@ -205,6 +205,7 @@ def test_a_log_of_babyai_is_read_back_as_the_episodes_that_were_played(tmp_path:
         assert [m.content for m in one.messages] == [m.content for m in own.messages]
         assert [s.response.content for s in one.steps] == [s.response.content for s in own.steps]
         assert one.prompt == own.prompt
+        assert one.task == own.task
         assert one.outcome.status == own.outcome.status == "success"
         assert one.outcome.score == pytest.approx(own.outcome.score)
         told = one.source.details["metadata"]

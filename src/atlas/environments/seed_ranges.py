@@ -33,8 +33,11 @@ DEFAULT_RANGES = {
 }
 
 
-def refuse_shared_seeds(splits: Mapping[str, SeedRange]) -> Mapping[str, SeedRange]:
-    """The splits, if no two with the same arguments have a seed in common.
+def refuse_shared_seeds(splits: Mapping[str, SeedRange], shared: Mapping[str, Any]) -> None:
+    """Check that no two splits with the same arguments have a seed in common.
+
+    Args:
+        shared: the arguments of all splits.
 
     Raises:
         ValueError: a task would be in two splits, or no split is given.
@@ -44,12 +47,11 @@ def refuse_shared_seeds(splits: Mapping[str, SeedRange]) -> Mapping[str, SeedRan
     for (name, one), (other, two) in combinations(splits.items(), 2):
         first = max(one.first_seed, two.first_seed)
         last = min(one.first_seed + one.num_seeds, two.first_seed + two.num_seeds) - 1
-        if first <= last and one.kwargs == two.kwargs:
+        if first <= last and {**shared, **one.kwargs} == {**shared, **two.kwargs}:
             raise ValueError(
                 f"'{name}' and '{other}' have the seeds {first} to {last} in common. Give each "
                 "split its own seeds"
             )
-    return splits
 
 
 def seed_tasks(

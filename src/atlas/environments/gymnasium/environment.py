@@ -12,6 +12,7 @@ from atlas.environments.instruction import load_instruction
 from atlas.environments.observation_text import drawing_text, json_text, part_of
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
 from atlas.environments.seed_ranges import seed_tasks
+from atlas.environments.success_rule import is_true
 from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.extras import require_extras
 from atlas.lookup import look_up
@@ -39,9 +40,11 @@ class GymnasiumEnvironment:
             )
         self._config = config
         self.name = config.name
-        self._kwargs = config.kwargs
+        # A world may need arguments that only its splits give.
+        self._kwargs = self._kwargs_of(next(iter(config.splits)))
         self._env: Any = _make(config, self._kwargs)
         self._words = ActionWords(self._env.action_space, config.actions)
+        self._told_hint = self._words.hint
         form = f"\n\n{ANSWER_FORMAT}" if config.reply == "react" else ""
         self.prompt = load_instruction(
             config.instruction, f"Solve the task. {self._words.hint}{form}", f"{self.name}/"
@@ -62,15 +65,18 @@ class GymnasiumEnvironment:
 
     def reset(self, task: Task) -> tuple[Message, ...]:
         """Start the world with the task's seed, and with the arguments of its split."""
-        seeds = self._config.splits.get(task.split or "")
-        kwargs = self._config.kwargs | (seeds.kwargs if seeds is not None else {})
+        kwargs = self._kwargs_of(task.split)
         if self._env is None or kwargs != self._kwargs:
             self.close()
             self._env, self._kwargs = _make(self._config, kwargs), kwargs
             self._words = ActionWords(self._env.action_space, self._config.actions)
         self._num_turns, self._total = 0, 0.0
-        observation, self._info = self._env.reset(seed=task.seed)
-        return user(self._written(observation))
+        observation, info = self._env.reset(seed=task.seed)
+        self._info = info or {}
+        hint = self._words.hint
+        # The actions of a split may be others than those that the prompt names.
+        more = "" if hint == self._told_hint else f"\n\n{hint}"
+        return user(f"{self._written(observation)}{more}")
 
     def step(self, response: Message) -> StepResult:
         """Carry out the action in the text of the response."""
@@ -88,14 +94,18 @@ class GymnasiumEnvironment:
         elif chosen is None:
             seen = f"'{action[:80]}' is not an action here. {self._words.hint}"
         else:
-            observation, given, terminated, truncated, self._info = self._env.step(chosen)
+            observation, given, terminated, truncated, info = self._env.step(chosen)
+            self._info = info or {}
             reward = float(given)
             self._total += reward
             seen = self._written(observation)
-            is_invalid = self._config.invalid_key is not None and bool(
-                self._info.get(self._config.invalid_key, False)
-            )
-        success, score = self._config.outcome.judge(self._total, bool(terminated), self._info)
+            is_invalid = is_true(self._info, self._config.invalid_key)
+        success, score = self._config.outcome.judge(
+            self._total,
+            self._info,
+            is_terminated=bool(terminated),
+            is_over=bool(terminated or truncated),
+        )
         is_late = truncated or self._num_turns >= self._config.max_steps
         return StepResult(
             observation=user(seen),
@@ -113,6 +123,10 @@ class GymnasiumEnvironment:
         env, self._env = self._env, None
         if env is not None:
             env.close()
+
+    def _kwargs_of(self, split: str | None) -> dict[str, Any]:
+        seeds = self._config.splits.get(split or "")
+        return self._config.kwargs | (seeds.kwargs if seeds is not None else {})
 
     def _written(self, observation: Any) -> str:
         """What the agent sees.

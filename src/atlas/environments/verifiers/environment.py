@@ -151,7 +151,9 @@ class VerifiersEnvironment:
         observation = tuple(completion[answered:])
         is_limit = bool(state.get("is_truncated")) or state.get("stop_condition") in LIMITS
         details = {**(state["metrics"] or {}), "reward": min(max(reward, 0.0), 1.0)}
-        success, score = self._config.outcome.judge(reward, not is_limit, details)
+        success, score = self._config.outcome.judge(
+            reward, details, is_terminated=not is_limit, is_over=True
+        )
         return StepResult(
             observation=observation or user("The episode is over."),
             reward=reward,
