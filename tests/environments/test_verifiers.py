@@ -156,3 +156,25 @@ def test_many_episodes_run_at_a_time_and_no_thread_is_left() -> None:
 def test_what_cannot_be_made_says_why(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         ENVIRONMENT.make(Choice("verifiers", settings))
+
+
+def test_an_environment_that_exits_costs_its_episode(make: Make) -> None:
+    world = make(target="tests.environments.verifiers_worlds:make_leaving")
+    [task] = world.tasks("train", 1, 0)
+    for _ in range(2):
+        world.reset(task)
+        with pytest.raises(EpisodeError, match="SystemExit: 3"):
+            world.step(say("up"))
+
+
+def test_an_environment_may_have_rows_for_evaluation_only(make: Make) -> None:
+    world = make(target="tests.environments.verifiers_worlds:make_for_evaluation_only")
+    assert len(world.tasks("held_in_test", 5, 0)) == 5
+    with pytest.raises(ConfigError, match="split 'train' is empty, because the environment has no"):
+        world.tasks("train", 1, 0)
+
+
+def test_rows_for_training_are_no_test_rows(make: Make) -> None:
+    world = make(target="tests.environments.verifiers_worlds:make_sum")
+    with pytest.raises(ConfigError, match="no eval_dataset"):
+        world.tasks("held_in_test", 1, 0)

@@ -184,11 +184,16 @@ class VerifiersEnvironment:
     def _rows_of(self, split: str) -> list[dict[str, Any]]:
         """The rows of a split; test rows that equal a training row are left out."""
         if split not in self._rows:
-            if split == "train":
-                rows = self._env.get_dataset().to_list()
-            else:
-                known = {_content(row) for row in self._rows_of("train")}
-                rows = self._env.get_eval_dataset().to_list()
+            train, test = _data_of(self._env)
+            if (data := train if split == "train" else test) is None:
+                field = "dataset" if split == "train" else "eval_dataset"
+                raise ConfigError(
+                    f"{self.name}: split '{split}' is empty, because the environment has no "
+                    f"{field}. Choose the other split."
+                )
+            rows = data.to_list()
+            if split != "train" and train is not None:
+                known = {_content(row) for row in train.to_list()}
                 rows = [row for row in rows if _content(row) not in known]
             self._rows[split] = rows
         return self._rows[split]
@@ -219,6 +224,16 @@ def _make(config: VerifiersWorldConfig) -> Any:
     if not isinstance(env, verifiers.MultiTurnEnv):
         raise ConfigError(f"{what} is a {type(env).__name__}, expected a verifiers.MultiTurnEnv.")
     return env
+
+
+def _data_of(env: Any) -> tuple[Any, Any]:
+    """The data for training and for evaluation; None for what the environment does not have.
+
+    `get_dataset` and `get_eval_dataset` raise an error, or return the other, in that case.
+    """
+    env.build_dataset()
+    env.build_eval_dataset()
+    return env.dataset, env.eval_dataset
 
 
 def _content(row: Mapping[str, Any]) -> str:

@@ -98,7 +98,8 @@ class Rollout:
         try:
             state = await environment.rollout(row, make_client(self.ask), "atlas", {})
             await environment.rubric.score_rollout(state)
-        except Exception as error:
+        except BaseException as error:
+            # Also a cancellation or an exit of the environment: the other side waits.
             self._events.put(Ended(None, error))
         else:
             self._events.put(Ended(state, state.get("error")))
