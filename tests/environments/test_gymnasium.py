@@ -330,3 +330,18 @@ def test_two_settings_of_one_kind_are_two_worlds_in_records(make: Make) -> None:
     assert {lamp.name, lake.name} == {"lamp", "FrozenLake-v1"}
     assert lake.tasks("train", 1, 0)[0].environment == "FrozenLake-v1"
     assert "by seed" in lamp.notes("train")[0]
+
+
+def test_tasks_that_begin_alike_and_easy_thresholds_are_noted(make: Make) -> None:
+    settings = {"actions": ["left", "down", "right", "up"], "observation": "render"}
+    notes = make(id="FrozenLake-v1", **settings).notes("held_in_test")
+    assert "the first 10 tasks of 'held_in_test' begin with 1 different observations" in notes[1]
+    assert "10 of the first 10 tasks of 'held_in_test' begin as training tasks do" in notes[2]
+    assert len(notes) == 3
+    assert len(make(**LAMP).notes("held_in_test")) == 1
+    cart = make(id="CartPole-v1", observation="json").notes("train")
+    assert "from a total reward of 1 on (outcome.reward); gymnasium calls" in cart[-1]
+
+
+def test_a_world_that_breaks_is_no_fault_of_the_notes(make: Make) -> None:
+    assert len(make(id="Pendulum-v1", actions={"stay": [0.0]}).notes("train")) == 1

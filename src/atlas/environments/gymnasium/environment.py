@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,10 @@ from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.extras import require_extras
 from atlas.lookup import look_up
 from atlas.records import Message, Task
+
+# Tasks of a split whose first observations are compared, and how long that may take.
+NUM_COMPARED = 10
+COMPARING_SECONDS = 5.0
 
 
 class GymnasiumEnvironment:
@@ -57,11 +62,31 @@ class GymnasiumEnvironment:
         return seed_tasks(self.name, self._config.splits, split, num_tasks, seed)
 
     def notes(self, split: str) -> Sequence[str]:
-        """How the splits are divided, which the user has to judge."""
-        return (
+        """How the splits are divided, which the user has to judge by some first observations."""
+        found = [
             f"{self.name}: the splits are divided by seed. Two seeds may give the same task; the "
-            "world does not say so.",
-        )
+            "world does not say so."
+        ]
+        texts = self._first_texts(split)
+        if (num_different := len(set(texts))) < len(texts):
+            found.append(
+                f"{self.name}: the first {len(texts)} tasks of '{split}' begin with "
+                f"{num_different} different observations. Tasks may be the same."
+            )
+        known = set(self._first_texts("train") if split != "train" else ())
+        if num_known := sum(text in known for text in texts):
+            found.append(
+                f"{self.name}: {num_known} of the first {len(texts)} tasks of '{split}' begin as "
+                "training tasks do. Test tasks may be training tasks."
+            )
+        rule = self._config.outcome
+        least = getattr(self._env.spec, "reward_threshold", None) if self._env else None
+        if rule.by == "reward" and least is not None and least > rule.reward:
+            found.append(
+                f"{self.name}: an episode is a success from a total reward of {rule.reward:g} on "
+                f"(outcome.reward); gymnasium calls the world solved from {least:g} on."
+            )
+        return found
 
     def reset(self, task: Task) -> tuple[Message, ...]:
         """Start the world with the task's seed, and with the arguments of its split."""
@@ -123,6 +148,21 @@ class GymnasiumEnvironment:
         env, self._env = self._env, None
         if env is not None:
             env.close()
+
+    def _first_texts(self, split: str) -> list[str]:
+        """The first observations of some tasks; fewer if the world is slow or breaks."""
+        seeds, texts = self._config.splits.get(split), []
+        end = time.monotonic() + COMPARING_SECONDS
+        if seeds is not None:
+            for task in self.tasks(split, min(NUM_COMPARED, seeds.num_seeds), 0):
+                try:
+                    texts.append(self.reset(task)[0].content)
+                except Exception:
+                    # The episodes will say why.
+                    break
+                if time.monotonic() > end:
+                    break
+        return texts
 
     def _kwargs_of(self, split: str | None) -> dict[str, Any]:
         seeds = self._config.splits.get(split or "")
