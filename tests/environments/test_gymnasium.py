@@ -335,7 +335,9 @@ def test_two_settings_of_one_kind_are_two_worlds_in_records(make: Make) -> None:
 def test_tasks_that_begin_alike_and_easy_thresholds_are_noted(make: Make) -> None:
     settings = {"actions": ["left", "down", "right", "up"], "observation": "render"}
     notes = make(id="FrozenLake-v1", **settings).notes("held_in_test")
-    assert "the first 10 tasks of 'held_in_test' begin with 1 different observations" in notes[1]
+    assert (
+        "the first 10 tasks of 'held_in_test' have only 1 different first observations" in notes[1]
+    )
     assert "10 of the first 10 tasks of 'held_in_test' begin as training tasks do" in notes[2]
     assert len(notes) == 3
     assert len(make(**LAMP).notes("held_in_test")) == 1

@@ -16,6 +16,7 @@ pytest.importorskip("inspect_ai", reason="the inspect extra is not installed")
 
 from inspect_ai import eval as inspect_eval
 from inspect_ai._util.error import PrerequisiteError
+from inspect_ai._util.registry import registry_params
 from inspect_ai.log import EvalLog
 from inspect_ai.model import (
     ChatMessageAssistant,
@@ -154,6 +155,8 @@ def test_a_limit_of_inspect_still_scores_the_episode_as_it_stands(tmp_path: Path
         (PUSH, {"episodes": 0}, "episodes"),
         ("babyay", {}, "environment 'babyay' is not known. Did you mean 'babyai'"),
         (PUSH, {"environment": "x"}, "leave out the argument 'environment'"),
+        (PUSH, {"limits": 3, "limits.step_seconds": 2}, "'limits' is a value, not a section"),
+        ("gymnasium", {"id": "Taxi-v4", "outcome.buy": 1}, "Did you mean 'by'"),
     ],
 )
 def test_a_wrong_argument_is_refused_before_the_evaluation(
@@ -162,6 +165,14 @@ def test_a_wrong_argument_is_refused_before_the_evaluation(
     with pytest.raises(PrerequisiteError) as refused:
         inspect_task(environment, arguments)
     assert words in str(refused.value)
+
+
+def test_settings_in_settings_are_given_as_on_the_command_line() -> None:
+    given = {"split": "train", "episodes": 2, "id": "Taxi-v4", "observation": "json"}
+    task = inspect_task("gymnasium", {**given, "outcome.reward": 8, "limits.step_seconds": 5})
+    told = registry_params(task.solver)
+    assert told["settings"]["outcome"]["reward"] == 8
+    assert told["limits"]["step_seconds"] == 5
 
 
 def test_every_row_of_the_table_is_a_task_under_the_name_of_the_package() -> None:

@@ -70,8 +70,8 @@ class GymnasiumEnvironment:
         texts = self._first_texts(split)
         if (num_different := len(set(texts))) < len(texts):
             found.append(
-                f"{self.name}: the first {len(texts)} tasks of '{split}' begin with "
-                f"{num_different} different observations. Tasks may be the same."
+                f"{self.name}: the first {len(texts)} tasks of '{split}' have only "
+                f"{num_different} different first observations. Tasks may be the same."
             )
         known = set(self._first_texts("train") if split != "train" else ())
         if num_known := sum(text in known for text in texts):

@@ -78,5 +78,10 @@ class OpenEnvConfig(Config):
                 raise ValueError("seed is the task's own: leave it out of reset_fields and kwargs")
         return self
 
+    @property
+    def name(self) -> str:
+        """What the world is called in records."""
+        return self.world
+
     def needed_extras(self) -> tuple[str, ...]:
         return ("openenv",)
