@@ -105,3 +105,17 @@ def make_repeating(space: str, info: dict[str, Any] | None = None) -> RepeatingW
         "dict": spaces.Dict({"way": spaces.Discrete(2), "force": force}),
     }
     return RepeatingWorld(known[space], info)
+
+
+class OldWorld(gymnasium.Env[Any, Any]):
+    """Returns what worlds of other versions of Gym return."""
+
+    def __init__(self, first: Any = ("x", {}), later: Any = None) -> None:
+        self.action_space, self.observation_space = spaces.Discrete(2), spaces.Text(9)
+        self.first, self.later = first, later
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return self.first
+
+    def step(self, action: Any) -> Any:
+        return self.later

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -347,3 +348,24 @@ def test_tasks_that_begin_alike_and_easy_thresholds_are_noted(make: Make) -> Non
 
 def test_a_world_that_breaks_is_no_fault_of_the_notes(make: Make) -> None:
     assert len(make(id="Pendulum-v1", actions={"stay": [0.0]}).notes("train")) == 1
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        # Two letters are no observation with info.
+        ({"first": "ok"}, "reset of 'old' returned 'ok', expected (observation, info)"),
+        ({"later": ("x", 0.0, False, {})}, "step of 'old' returned 4 values, expected"),
+    ],
+)
+def test_worlds_of_the_old_gym_are_named_as_such(
+    make: Make, kwargs: dict[str, Any], words: str
+) -> None:
+    world = make(target="tests.environments.gym_worlds:OldWorld", world="old", kwargs=kwargs)
+
+    def play() -> None:
+        first(world)
+        world.step(act("1"))
+
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        play()

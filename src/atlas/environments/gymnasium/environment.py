@@ -19,6 +19,8 @@ from atlas.extras import require_extras
 from atlas.lookup import look_up
 from atlas.records import Message, Task
 
+OF_RESET = "observation, info"
+OF_STEP = "observation, reward, terminated, truncated, info"
 # Tasks of a split whose first observations are compared, and how long that may take.
 NUM_COMPARED = 10
 COMPARING_SECONDS = 5.0
@@ -96,7 +98,7 @@ class GymnasiumEnvironment:
             self._env, self._kwargs = _make(self._config, kwargs), kwargs
             self._words = ActionWords(self._env.action_space, self._config.actions)
         self._num_turns, self._total = 0, 0.0
-        observation, info = self._env.reset(seed=task.seed)
+        observation, info = self._parts(self._env.reset(seed=task.seed), "reset", OF_RESET)
         self._info = info or {}
         hint = self._words.hint
         # The actions of a split may be others than those that the prompt names.
@@ -119,7 +121,8 @@ class GymnasiumEnvironment:
         elif chosen is None:
             seen = f"'{action[:80]}' is not an action here. {self._words.hint}"
         else:
-            observation, given, terminated, truncated, info = self._env.step(chosen)
+            returned = self._parts(self._env.step(chosen), "step", OF_STEP)
+            observation, given, terminated, truncated, info = returned
             self._info = info or {}
             reward = float(given)
             self._total += reward
@@ -148,6 +151,20 @@ class GymnasiumEnvironment:
         env, self._env = self._env, None
         if env is not None:
             env.close()
+
+    def _parts(self, returned: Any, method: str, expected: str) -> tuple[Any, ...]:
+        """What a method of the world returned.
+
+        Raises:
+            ConfigError: it is not what Gymnasium expects, as in versions of Gym before 0.26.
+        """
+        if isinstance(returned, tuple) and len(returned) == expected.count(",") + 1:
+            return returned
+        found = f"{len(returned)} values" if isinstance(returned, tuple) else f"{returned!r:.60}"
+        raise ConfigError(
+            f"gymnasium: {method} of '{self.name}' returned {found}, expected ({expected}). A "
+            "world for Gym before 0.26 needs a wrapper, such as shimmy."
+        )
 
     def _first_texts(self, split: str) -> list[str]:
         """The first observations of some tasks; fewer if the world is slow or breaks."""
