@@ -172,3 +172,12 @@ def test_an_environment_may_have_rows_for_evaluation_only(make: Make) -> None:
     assert len(world.tasks("held_in_test", 5, 0)) == 5
     with pytest.raises(ConfigError, match="split 'train' is empty, because the environment has no"):
         world.tasks("train", 1, 0)
+
+
+def test_a_reward_function_that_fails_is_an_error_and_not_a_score_of_0(make: Make) -> None:
+    world = make(target="tests.environments.verifiers_worlds:make_judged")
+    [task] = world.tasks("train", 1, 0)
+    for _ in range(2):
+        world.reset(task)
+        with pytest.raises(EpisodeError, match="ask_absent_judge failed: TimeoutError"):
+            world.step(say("up"))

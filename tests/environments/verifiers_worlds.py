@@ -99,3 +99,14 @@ def make_leaving() -> LeavingEnv:
 
 def make_for_evaluation_only() -> LampEnv:
     return LampEnv(eval_dataset=lamp_rows(0, 5), rubric=verifiers.Rubric(funcs=[is_there]))
+
+
+async def ask_absent_judge(completion: Any) -> float:
+    raise TimeoutError("the judge does not answer")
+
+
+def make_judged() -> LampEnv:
+    rubrics = [verifiers.Rubric(funcs=[is_there]), verifiers.Rubric(funcs=[ask_absent_judge])]
+    return LampEnv(
+        dataset=lamp_rows(0, 5), rubric=verifiers.RubricGroup(rubrics=rubrics), max_turns=1
+    )

@@ -17,6 +17,7 @@ from atlas.environments.experts import stream
 from atlas.environments.react import user
 from atlas.environments.splits import check_split, take_tasks
 from atlas.environments.verifiers.config import VerifiersWorldConfig
+from atlas.environments.verifiers.rewards import watch_rewards
 from atlas.environments.verifiers.rollout import Ended, LoopThread, Rollout
 from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.extras import require_extras
@@ -49,6 +50,7 @@ class VerifiersEnvironment:
         self._config = config
         self.name = config.name
         self._env = _make(config)
+        watch_rewards(self._env.rubric)
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._thread: LoopThread | None = None
         self._rollout: Rollout | None = None
@@ -140,6 +142,8 @@ class VerifiersEnvironment:
 
     def _end(self, turn: Ended, action: str | None, *, is_invalid: bool) -> StepResult:
         self._rollout = None
+        if isinstance(turn.error, EpisodeError):
+            raise turn.error
         if turn.error is not None:
             raise EpisodeError(f"{type(turn.error).__name__}: {turn.error}") from turn.error
         state = turn.state
