@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -369,3 +370,22 @@ def test_worlds_of_the_old_gym_are_named_as_such(
 
     with pytest.raises(ConfigError, match=re.escape(words)):
         play()
+
+
+def test_no_first_observation_is_in_two_splits_if_they_are_divided_by_it(make: Make) -> None:
+    # Taxi has 300 first states under all seeds.
+    world = make(id="Taxi-v4", observation="json", divide="observation")
+    seen = {}
+    for split, num_tasks in (("train", 150), ("held_in_test", 30)):
+        tasks = world.tasks(split, num_tasks, 0)
+        assert tasks[:20] == world.tasks(split, 20, 0)
+        seen[split] = {world.reset(task)[0].content for task in tasks}
+        assert len(seen[split]) == num_tasks
+        assert not any("Tasks may" in note for note in world.notes(split))
+    assert not seen["train"] & seen["held_in_test"]
+    lake = make(id="FrozenLake-v1", observation="render", divide="observation")
+    held = 0
+    for split in ("train", "held_in_test"):
+        with contextlib.suppress(ConfigError):
+            held += len(lake.tasks(split, 1, 0))
+    assert held == 1

@@ -58,6 +58,11 @@ class GymnasiumConfig(Config):
     splits: dict[str, SeedRange] = Field(
         default=DEFAULT_RANGES, description="the seeds of each split"
     )
+    divide: Literal["seed", "observation"] = Field(
+        default="seed",
+        description="how splits are kept apart. seed: by their seeds; observation: each first "
+        "observation is in one split only, and once",
+    )
     max_steps: int = Field(
         default=50, ge=1, description="number of turns after which an episode is truncated"
     )

@@ -12,7 +12,8 @@ from atlas.environments.gymnasium.config import GymnasiumConfig
 from atlas.environments.instruction import load_instruction
 from atlas.environments.observation_text import drawing_text, json_text, part_of
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
-from atlas.environments.seed_ranges import seed_tasks
+from atlas.environments.seed_ranges import iterate_tasks, seed_tasks
+from atlas.environments.splits import SHARES, check_split, draw_tasks, split_of
 from atlas.environments.success_rule import is_true
 from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.extras import require_extras
@@ -61,25 +62,40 @@ class GymnasiumEnvironment:
         self._info: dict[str, Any] = {}
 
     def tasks(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
-        return seed_tasks(self.name, self._config.splits, split, num_tasks, seed)
+        splits = self._config.splits
+        if self._config.divide == "seed":
+            return seed_tasks(self.name, splits, split, num_tasks, seed)
+        check_split(self.name, split, splits)
+        shares = {name: SHARES.get(name, SHARES["held_in_test"]) for name in splits}
+        candidates = iterate_tasks(self.name, splits[split], split, seed)
+        return draw_tasks(
+            self.name,
+            split,
+            num_tasks,
+            ((self.reset(task)[0].content, task) for task in candidates),
+            lambda content: split_of(content, shares) == split,
+        )
 
     def notes(self, split: str) -> Sequence[str]:
         """How the splits are divided, which the user has to judge by some first observations."""
-        found = [
-            f"{self.name}: the splits are divided by seed. Two seeds may give the same task; the "
-            "world does not say so."
-        ]
-        texts = self._first_texts(split)
+        found = []
+        if self._config.divide == "seed":
+            found.append(
+                f"{self.name}: the splits are divided by seed. Two seeds may give the same task; "
+                "the world does not say so."
+            )
+        texts = self._first_texts(split) if self._config.divide == "seed" else []
         if (num_different := len(set(texts))) < len(texts):
             found.append(
                 f"{self.name}: the first {len(texts)} tasks of '{split}' have only "
-                f"{num_different} different first observations. Tasks may be the same."
+                f"{num_different} different first observations. Tasks may be the same. "
+                "Set divide=observation."
             )
         known = set(self._first_texts("train") if split != "train" else ())
         if num_known := sum(text in known for text in texts):
             found.append(
                 f"{self.name}: {num_known} of the first {len(texts)} tasks of '{split}' begin as "
-                "training tasks do. Test tasks may be training tasks."
+                "training tasks do. Test tasks may be training tasks. Set divide=observation."
             )
         rule = self._config.outcome
         least = getattr(self._env.spec, "reward_threshold", None) if self._env else None
