@@ -21,7 +21,7 @@ from atlas.environments.instruction import load_instruction
 from atlas.environments.jericho.config import JerichoConfig
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
 from atlas.environments.splits import check_split, split_of, too_few
-from atlas.environments.story_text import NO_COMMAND, story_command, story_words
+from atlas.environments.story_text import refusal_of, single_commands, story_command, story_words
 from atlas.errors import ConfigError, EpisodeError
 from atlas.extras import require_extras
 from atlas.records import Message, Task
