@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atlas.environments.react import react_message
-from atlas.environments.story_text import story_command, story_words
+from atlas.environments.story_text import single_commands, story_command, story_words
 from atlas.environments.textworld.config import TextWorldConfig
 from atlas.environments.textworld.environment import TextWorldEnvironment
 from atlas.errors import DependencyError
@@ -17,8 +17,25 @@ from atlas.records import Message
 
 def test_commands_are_plain_and_do_not_steer_the_program() -> None:
     assert story_command("Go  North\x00") == "go north"
-    for action in ("quit", "RESTART now", "undo", "", "\x00", "123"):
+    # Some stories have menus.
+    assert story_command("3") == "3"
+    for action in ("quit", "RESTART now", "undo", "", "\x00", "?!"):
         assert story_command(action) is None
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["save. look", "look. save", "look then quit", "take all and save", "robot, undo", "oops save"]
+    + ["tw-extra-infos score", "$verify", "go north. go north", "look then go north"],
+)
+def test_a_command_within_a_line_does_not_reach_the_program(action: str) -> None:
+    assert story_command(action) is None
+
+
+def test_one_command_may_have_a_dot_and_an_order_several_parts() -> None:
+    assert story_command("Go north.") == "go north"
+    assert story_command("turtle, se and get scroll then nw") is not None
+    assert single_commands("open box then get cube. N") == ["open box", "get cube", "N"]
 
 
 def test_the_prompt_and_the_status_line_are_left_out() -> None:
