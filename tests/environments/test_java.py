@@ -187,6 +187,50 @@ def test_without_java_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
         PROGRAM.check()
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("#!/bin/sh\necho 'Error: no such class' >&2; exit 3", r"status 3.*Error: no such class"),
+        ("#!/bin/sh\nexit 7", r"bin/java did not start \(status 7\)"),
+        ("no program", r"bin/java cannot be started: Exec format error.*Install a Java runtime"),
+    ],
+)
+def test_a_java_that_does_not_start_says_what_it_said(
+    script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(script)
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(EpisodeError, match=said):
+        ExpressGame()
+
+
+def test_a_long_queue_is_not_taken_for_a_process_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(simulators, "LOCK_SECONDS", 0.3)
+    opened = [Simulator(PROGRAM) for _ in range(6)]
+    errors: list[EpisodeError] = []
+
+    def work(simulator: Simulator) -> None:
+        try:
+            with simulator.exclusively():
+                time.sleep(0.2)
+        except EpisodeError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(one,)) for one in opened]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    for one in opened:
+        one.close()
+
+
 def children() -> list[int]:
     me = os.getpid()
     found = []

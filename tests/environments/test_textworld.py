@@ -25,8 +25,18 @@ def test_commands_are_plain_and_do_not_steer_the_program() -> None:
 
 @pytest.mark.parametrize(
     "action",
-    ["save. look", "look. save", "look then quit", "take all and save", "robot, undo", "oops save"]
-    + ["tw-extra-infos score", "$verify", "go north. go north", "look then go north"],
+    [
+        "save. look",
+        "look. save",
+        "look then quit",
+        "take all and save",
+        "robot, undo",
+        "oops save",
+        "tw-extra-infos score",
+        "$verify",
+        "go north. go north",
+        "look then go north",
+    ],
 )
 def test_a_command_within_a_line_does_not_reach_the_program(action: str) -> None:
     assert story_command(action) is None

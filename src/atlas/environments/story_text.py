@@ -15,7 +15,7 @@ PROGRAM_COMMANDS = frozenset(
 PROGRAM_PREFIXES = ("tw-", "$", "#")
 MAX_CHARACTERS = 200
 NO_COMMAND = "That is not a command of the game. Give one command."
-# A story carries out `look then go north` as two commands; `turtle, go north then east` is one order.
+# `look then go north` is two commands; `turtle, go north then east` is one order.
 _THEN = re.compile(r"\bthen\b", re.IGNORECASE)
 # What starts a command in one story or another.
 _BETWEEN_PARTS = re.compile(r"[.,;:!?\"]|\b(?:then|and)\b")
