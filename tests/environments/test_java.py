@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -144,6 +145,28 @@ def test_a_forked_child_starts_its_own_process() -> None:
             is_fine = own.call("load", "coin", "") == ""
             own.close()
             os._exit(0 if is_fine else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert simulator.call("load", "coin", "") == ""
+    simulator.close()
+
+
+def test_a_forked_child_that_drops_the_worlds_of_its_parent_keeps_its_own_files(
+    tmp_path: Path,
+) -> None:
+    simulator = Simulator(PROGRAM)
+    child = os.fork()
+    if child == 0:
+        try:
+            files = [(tmp_path / str(index)).open("w") for index in range(8)]
+            simulator.close()
+            del simulator
+            gc.collect()
+            for file in files:
+                file.write("x")
+                file.flush()
+            os._exit(0)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

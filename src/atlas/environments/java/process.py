@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from atlas.environments.processes import leave_process
 from atlas.errors import DependencyError, EpisodeError, ProgramError
 
 START_SECONDS = 60.0
@@ -99,6 +100,7 @@ class JavaProcess:
         self.lock = threading.RLock()
         self.num_turns = 0
         self.statics: dict[str, Any] = {}
+        self._is_left = False
         self._gateway: Any = None
         self._classes: dict[str, Any] = {}
         classpath = os.pathsep.join((find_jar_path(), str(program.folder / program.archive)))
@@ -188,6 +190,8 @@ class JavaProcess:
 
     def stop(self) -> None:
         """End the process. Nothing is printed, and nothing is raised."""
+        if self._is_left:
+            return
         if self._gateway is not None:
             self._gateway._gateway_client.hang_up()
         with suppress(OSError, ValueError):
@@ -208,11 +212,8 @@ class JavaProcess:
         """
         if self._gateway is not None:
             self._gateway._gateway_client.is_connected = False
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError, ValueError):
-                os.close(pipe.fileno())  # type: ignore[union-attr]
-        # A child must not wait for a process that is not its own.
-        self._process.returncode = 0
+        leave_process(self._process)
+        self._is_left = True
 
     def _class(self, name: str) -> Any:
         if name not in self._classes:
