@@ -10,7 +10,7 @@ from atlas.environments.react import react_message
 from atlas.environments.story_text import single_commands, story_command, story_words
 from atlas.environments.textworld.config import TextWorldConfig
 from atlas.environments.textworld.environment import TextWorldEnvironment
-from atlas.errors import DependencyError
+from atlas.errors import ConfigError, DependencyError
 from atlas.extras import require_extras
 from atlas.records import Message
 
@@ -94,3 +94,24 @@ def test_a_compiled_game_is_kept_whole_or_not_at_all(world: TextWorldEnvironment
     world.reset(task)
     assert (made / "game.z8").stat().st_mtime_ns == before
     assert not [path for path in folder.iterdir() if path.name.startswith("tmp")]
+
+
+def test_a_cached_text_that_is_not_whole_is_made_again(world: TextWorldEnvironment) -> None:
+    [task] = tasks = world.tasks("train", 1, 0)
+    folder = next(Path(world._config.cache or "").iterdir())
+    file = folder / f"{task.id.removeprefix('textworld/').replace('/', '-')}.json"
+    whole = file.read_text()
+    for content in ("", whole[:20], '{"a": 1}'):
+        file.write_text(content)
+        assert world.tasks("train", 1, 0) == tasks
+        assert file.read_text() == whole
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_set(
+    world: TextWorldEnvironment, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", Path("/proc/nowhere")):
+        other = TextWorldEnvironment(TextWorldConfig(cache=place))
+        with pytest.raises(ConfigError, match="cache="):
+            other.tasks("train", 1, 0)
