@@ -68,7 +68,7 @@ def _candidates(split: str, seed: int) -> Iterator[tuple[str, Task]]:
         for kind, size in LEVELS[split]:
             room = draw_room(kind, size, number)
             yield (
-                f"{room.sentence}\n{room.problem}",
+                room.content,
                 Task(
                     id=_id(kind, size, number),
                     environment="alfworld",
