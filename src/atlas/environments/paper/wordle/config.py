@@ -7,7 +7,12 @@ from pydantic import Field
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
 from atlas.environments.instruction import INSTRUCTION_HELP
-from atlas.environments.paper.items import AGENTEVAL_HELP, AGENTTRAJ_HELP, DROP_LEAKED_HELP
+from atlas.environments.paper.items import (
+    AGENTEVAL_HELP,
+    AGENTTRAJ_HELP,
+    DROP_LEAKED_HELP,
+    ItemSource,
+)
 
 
 class WordleConfig(Config):
@@ -29,8 +34,8 @@ class WordleConfig(Config):
         default=None,
         description=INSTRUCTION_HELP + "; of a run folder, also the rules in the first observation",
     )
-    agenttraj: str | None = Field(default=None, description=AGENTTRAJ_HELP)
-    agenteval: str | None = Field(
+    agenttraj: ItemSource | None = Field(default=None, description=AGENTTRAJ_HELP)
+    agenteval: ItemSource | None = Field(
         default=None, description=AGENTEVAL_HELP + "; if none, the known ids"
     )
     drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)
