@@ -6,11 +6,15 @@ An agent that was tuned on a set of trajectories expects their instruction, word
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from atlas.config import MAY_NAME_FILE
 from atlas.errors import AtlasError, ConfigError
 from atlas.records import Message
 from atlas.store.readers import read_trajectories
 
+# The type of a setting that is a text, a text file or a run folder.
+TextOrFile = Annotated[str, MAY_NAME_FILE]
 INSTRUCTION_HELP = (
     "the instruction: a text, the path of a text file, or a run folder of imported trajectories "
     "whose first messages are used; if none, a short text of atlas"

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from atlas.config import SPEED_ONLY, Config
+from atlas.config import MAY_NAME_FILE, SPEED_ONLY, Config
 from atlas.environments.agentgym.servers import SERVERS
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 from atlas.environments.paper.items import (
     AGENTEVAL_HELP,
     AGENTTRAJ_HELP,
@@ -33,8 +33,8 @@ class AgentGymConfig(Config):
         ge=1,
         description="number of turns after which an episode is truncated; none: AgentGym's own",
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
-    rules_text: str | None = Field(
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
+    rules_text: TextOrFile | None = Field(
         default=None,
         description="what precedes the first observation of maze and wordle ({words}: the words of "
         "the server): a text, a text file or a run folder of imported trajectories; if none, a "
@@ -43,7 +43,7 @@ class AgentGymConfig(Config):
     agenttraj: ItemSource | None = Field(default=None, description=AGENTTRAJ_HELP)
     agenteval: ItemSource | None = Field(default=None, description=AGENTEVAL_HELP)
     drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)
-    alfworld_mapping: Path | None = Field(
+    alfworld_mapping: Annotated[Path | None, MAY_NAME_FILE] = Field(
         default=None,
         description="the file mappings_train.json of AgentGym, which numbers AgentTraj's games",
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from atlas.config import MAY_NAME_FILE
 from atlas.environments.paper.item_files import read_items
 from atlas.environments.splits import take_tasks
 from atlas.errors import ConfigError
@@ -28,7 +29,7 @@ def _number_as_text(value: Any) -> Any:
 
 
 # The type of the settings `agenttraj` and `agenteval`.
-ItemSource = Annotated[str, BeforeValidator(_number_as_text)]
+ItemSource = Annotated[str, BeforeValidator(_number_as_text), MAY_NAME_FILE]
 
 
 class PaperItems:

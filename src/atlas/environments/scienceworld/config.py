@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 from atlas.environments.paper.items import (
     AGENTEVAL_HELP,
     AGENTTRAJ_HELP,
@@ -93,7 +93,7 @@ class ScienceWorldConfig(Config):
     agenttraj: ItemSource | None = Field(default=None, description=AGENTTRAJ_HELP)
     agenteval: ItemSource | None = Field(default=None, description=AGENTEVAL_HELP)
     drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
     @model_validator(mode="after")

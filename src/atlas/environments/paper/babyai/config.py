@@ -6,7 +6,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 from atlas.environments.paper.items import (
     AGENTEVAL_HELP,
     AGENTTRAJ_HELP,
@@ -27,7 +27,7 @@ class BabyAIAgentGymConfig(Config):
         description=WORDING_HELP + ", which end with a list of available actions",
     )
     client: Client = Field(default=2025, description=CLIENT_HELP)
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     agenttraj: ItemSource | None = Field(default=None, description=AGENTTRAJ_HELP)
     agenteval: ItemSource | None = Field(default=None, description=AGENTEVAL_HELP)
     drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)

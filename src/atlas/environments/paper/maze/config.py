@@ -6,7 +6,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 from atlas.environments.paper.items import (
     AGENTEVAL_HELP,
     AGENTTRAJ_HELP,
@@ -29,7 +29,7 @@ class MazeConfig(Config):
         default="agenttraj",
         description=WORDING_HELP + "; AgentTraj's end with a line break",
     )
-    instruction: str | None = Field(
+    instruction: TextOrFile | None = Field(
         default=None,
         description=INSTRUCTION_HELP + "; of a run folder, also the rules in the first observation",
     )

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 from atlas.environments.paper.items import DROP_LEAKED_HELP, ItemSource
 from atlas.environments.paper.responses import CLIENT_HELP, WORDING_HELP, Client, Wording
 
@@ -22,7 +22,7 @@ class TextCraftConfig(Config):
         description=WORDING_HELP + "; AgentTraj's begin with 'Instruction:' on a line of its own",
     )
     client: Client = Field(default=2025, description=CLIENT_HELP)
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     agenttraj: ItemSource | None = Field(
         default=None,
         description="AgentTraj's textcraft_train.json, or the run folder of its import: its goals,"

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 from atlas.environments.paper.items import (
     AGENTEVAL_HELP,
     AGENTTRAJ_HELP,
@@ -24,13 +24,13 @@ class WordleConfig(Config):
         description="turns after which an episode is truncated; the paper's: 8. The game itself"
         " ends after 6 guesses",
     )
-    vocabulary: str | None = Field(
+    vocabulary: TextOrFile | None = Field(
         default=None,
         description="the words of the paper's games, in AgentGym's order: a file with a word a"
         " line, the JSON answer of a server's filtered_vocab, or a run folder of imported"
         " trajectories; generated games have words of their own",
     )
-    instruction: str | None = Field(
+    instruction: TextOrFile | None = Field(
         default=None,
         description=INSTRUCTION_HELP + "; of a run folder, also the rules in the first observation",
     )
