@@ -11,11 +11,12 @@ import pytest
 
 import atlas
 from atlas.environments.agentgym.environment import AgentGymEnvironment
-from atlas.environments.agentgym.parsing import NO_FENCE, ONE_ACTION, parse_response
+from atlas.environments.agentgym.parsing import NO_FENCE, parse_response
 from atlas.environments.agentgym.servers import SCIENCE_TASKS, SERVERS
-from atlas.environments.agentgym.texts import INSTRUCTIONS
+from atlas.environments.agentgym.texts import INSTRUCTIONS, RULES, load_rules
 from atlas.environments.base import StepResult
 from atlas.environments.episode import start_episode
+from atlas.environments.paper.responses import ONLY_ONE_ACTION
 from atlas.errors import EpisodeError
 from atlas.records import Message, Source, Task
 from atlas.store.record_files import to_json
@@ -28,6 +29,7 @@ from tests.environments.agentgym_recordings import (
     said,
 )
 from tests.environments.agentgym_servers import Exchange, RecordedServer, serving
+from tests.environments.paper_worlds import write_items
 
 pytest.importorskip("urllib3", reason="needs the extra agentgym")
 FILES = {
@@ -201,7 +203,7 @@ def test_the_gold_statement_of_sqlgym_is_in_no_record() -> None:
         ),
         ("cleaned", "Action:\n\nget 1 log", "get 1 log", None),
         ("cleaned", "no marker", "", None),
-        ("cleaned", "Action: a\nAction: b", "", ONE_ACTION),
+        ("cleaned", "Action: a\nAction: b", "", ONLY_ONE_ACTION),
         ("cleaned_2024", "Action: a\nAction: b-c\nInstruction:\nnext", "bc", None),
         ("cleaned_2024", "no marker.", "no marker", None),
         ("last", "Action: a\nAction: b.\nand more</s>", "b.\nand more", None),
@@ -231,7 +233,7 @@ def test_several_actions_are_answered_without_the_server() -> None:
         environment.reset(task_of("textcraft", 7))
         result = environment.step(Message(role="assistant", content="Action: a\nAction: b"))
         environment.close()
-    assert result.observation[0].content == ONE_ACTION
+    assert result.observation[0].content == ONLY_ONE_ACTION
     assert result.is_invalid
     assert not result.terminated
 
@@ -336,6 +338,16 @@ def test_rules_and_instruction_come_from_imported_trajectories(tmp_path: Path) -
         environment.close()
     assert [one.content for one in environment.prompt] == ["You are a solver.", "OK."]
     assert message.content.startswith("Rules.\nMore rules.\nThe goal is at position 8, 6. Your")
+
+
+def test_the_rules_come_with_the_instruction_of_imported_trajectories(tmp_path: Path) -> None:
+    path = write_items(tmp_path / "train.json", ["lmrlgym_maze_18"], ["Rules.\nThe goal is"])
+    run = tmp_path / "run"
+    atlas.import_trajectories(atlas.ImportConfig(paths=(path,)), run)
+    assert load_rules(None, str(run), "maze") == "Rules."
+    assert load_rules("Own.", str(run), "maze") == "Own."
+    assert load_rules(None, "A text. " * 40, "maze") == RULES["maze"]
+    assert load_rules(None, str(run), "babyai") == ""
 
 
 def test_the_table_is_complete() -> None:
