@@ -1,7 +1,7 @@
 """As `benchmarks.replay`, with many worlds at a time: for environments that wait for a server.
 
     python benchmarks/replay_many.py AGENTTRAJ/textcraft_train.json agentgym --worlds 16 \
-        server=textcraft url=http://127.0.0.1:36001 wording=agenttraj client_version=2024-06
+        server=textcraft url=http://127.0.0.1:36001 wording=agenttraj client=2024
 
 A world that breaks is replaced, and its trajectory is played once more, as in an evaluation. What
 breaks twice is counted as "not played" with its reason.

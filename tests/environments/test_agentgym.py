@@ -11,11 +11,13 @@ import pytest
 
 import atlas
 from atlas.environments.agentgym.environment import AgentGymEnvironment
-from atlas.environments.agentgym.parsing import NO_FENCE, ONE_ACTION, parse_response
-from atlas.environments.agentgym.servers import SCIENCE_TASKS, SERVERS
+from atlas.environments.agentgym.parsing import NO_FENCE, parse_response
+from atlas.environments.agentgym.servers import SERVERS
 from atlas.environments.agentgym.texts import INSTRUCTIONS
 from atlas.environments.base import StepResult
 from atlas.environments.episode import start_episode
+from atlas.environments.paper.responses import ONLY_ONE_ACTION
+from atlas.environments.scienceworld.tasks import PAPER_VARIATIONS
 from atlas.errors import EpisodeError
 from atlas.records import Message, Source, Task
 from atlas.store.record_files import to_json
@@ -201,7 +203,7 @@ def test_the_gold_statement_of_sqlgym_is_in_no_record() -> None:
         ),
         ("cleaned", "Action:\n\nget 1 log", "get 1 log", None),
         ("cleaned", "no marker", "", None),
-        ("cleaned", "Action: a\nAction: b", "", ONE_ACTION),
+        ("cleaned", "Action: a\nAction: b", "", ONLY_ONE_ACTION),
         ("cleaned_2024", "Action: a\nAction: b-c\nInstruction:\nnext", "bc", None),
         ("cleaned_2024", "no marker.", "no marker", None),
         ("last", "Action: a\nAction: b.\nand more</s>", "b.\nand more", None),
@@ -231,7 +233,7 @@ def test_several_actions_are_answered_without_the_server() -> None:
         environment.reset(task_of("textcraft", 7))
         result = environment.step(Message(role="assistant", content="Action: a\nAction: b"))
         environment.close()
-    assert result.observation[0].content == ONE_ACTION
+    assert result.observation[0].content == ONLY_ONE_ACTION
     assert result.is_invalid
     assert not result.terminated
 
@@ -340,7 +342,7 @@ def test_rules_and_instruction_come_from_imported_trajectories(tmp_path: Path) -
 
 def test_the_table_is_complete() -> None:
     assert set(INSTRUCTIONS) == set(SERVERS) == set(RECORDINGS)
-    assert sum(SCIENCE_TASKS.values()) == 4639
+    assert sum(PAPER_VARIATIONS.values()) == 4639
     for name, row in SERVERS.items():
         assert (row.key == "id") == (row.greeting is not None), name
         assert row.first_turn not in ("rules", "words") or row.path

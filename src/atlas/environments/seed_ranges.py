@@ -9,11 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from atlas.config import Config
-from atlas.environments.splits import check_split, too_few
+from atlas.environments.splits import SEED_STRIDE, check_split, too_few
 from atlas.records import Task
-
-# Added to the first task for each seed of a run, so that runs with other seeds play other tasks.
-STRIDE = 100_003
 
 
 class SeedRange(Config):
@@ -65,7 +62,8 @@ def seed_tasks(
     if num_tasks > seeds.num_seeds:
         raise too_few(world, split, num_tasks, seeds.num_seeds)
     own_seeds = (
-        seeds.first_seed + (seed * STRIDE + number) % seeds.num_seeds for number in range(num_tasks)
+        seeds.first_seed + (seed * SEED_STRIDE + number) % seeds.num_seeds
+        for number in range(num_tasks)
     )
     return [
         Task(id=f"{world}/{split}/{own}", environment=world, group=split, split=split, seed=own)

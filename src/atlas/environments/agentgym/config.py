@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from atlas.config import SPEED_ONLY, Config
 from atlas.environments.agentgym.servers import SERVERS
 from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.paper.responses import CLIENT_HELP, Client
 from atlas.lookup import nearest
 
 
@@ -53,11 +54,7 @@ class AgentGymConfig(Config):
         description="agenttraj: observations as in AgentTraj (textcraft: 'Instruction:' first; "
         "babyai: no list of actions; maze: a line break at the end)",
     )
-    client_version: Literal["2025-09", "2024-06"] = Field(
-        default="2025-09",
-        description="how a response becomes an action: as AgentGym's client does since 2025-09, or "
-        "as its first release did, with which AgentTraj was made",
-    )
+    client: Client = Field(default=2025, description=CLIENT_HELP)
     timeout_seconds: Annotated[float, SPEED_ONLY] = Field(
         default=60.0, gt=0, description="time limit for one request"
     )

@@ -50,7 +50,7 @@ class AgentGymEnvironment:
             config.instruction, INSTRUCTIONS[config.server], server.item_prefix
         )
         self.max_steps = config.max_steps or server.max_steps
-        earlier = server.rule_2024 if config.client_version == "2024-06" else None
+        earlier = server.rule_2024 if config.client == 2024 else None
         self._rule = earlier or server.rule
         # The worlds of LMRL-Gym share one server; AgentGym's client has their path in the address.
         self._url = config.url.removesuffix(server.path) if server.path else config.url

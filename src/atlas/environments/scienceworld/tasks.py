@@ -81,14 +81,16 @@ SAME_START: dict[str, tuple[int, ...]] = {
 }
 # Kinds that the paper's environment leaves out.
 NOT_IN_PAPER = ("grow-", "inclined-plane-", "mendelian-genetics-")
+# AgentGym numbers the variations of these, one kind after the other (scienceworld 1.2.3).
+PAPER_VARIATIONS = {
+    kind: size for kind, size in VARIATIONS.items() if not kind.startswith(NOT_IN_PAPER)
+}
 OWN_SPLITS = ("train", "held_in_test", "held_out_test")
 
 
 def paper_variation(number: int) -> tuple[Kind, int] | None:
     """Kind and variation of an item of the paper: 30 -> (melt, 0); None if there is none."""
-    for kind, size in VARIATIONS.items():
-        if kind.startswith(NOT_IN_PAPER):
-            continue
+    for kind, size in PAPER_VARIATIONS.items():
         if 0 <= number < size:
             return kind, number
         number -= size
@@ -205,8 +207,7 @@ def parse_task(task: Task) -> tuple[str, int, str]:
             return parts[1], int(parts[3]), parts[2].removeprefix("plain")
     raise EpisodeError(
         f"task '{task.id}' is not known, expected {PREFIX} and a number below "
-        f"{sum(n for kind, n in VARIATIONS.items() if not kind.startswith(NOT_IN_PAPER))}, or "
-        f"an id such as {WORLD}/boil/plain/3."
+        f"{sum(PAPER_VARIATIONS.values())}, or an id such as {WORLD}/boil/plain/3."
     )
 
 

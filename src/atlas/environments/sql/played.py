@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from atlas.environments.react import NO_ACTION, action_lines
+from atlas.environments.react import MAX_QUOTED, NO_ACTION, action_lines
 from atlas.environments.sql.guarded import QueryError
 from atlas.environments.sql.tasks import make_task
 from atlas.records import Task
 
 TABLES = "tables"
-MAX_QUOTED = 60
 ACTIONS = "tables, describe TABLE, select …, answer VALUE"
 
 

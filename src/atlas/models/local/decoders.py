@@ -18,9 +18,9 @@ from atlas.models.local.paged_attention import (
     NAME,
     PAGE,
     PLAN,
+    FeedPlan,
     PagedSequence,
     Pages,
-    FeedPlan,
     paged_attention,
 )
 
