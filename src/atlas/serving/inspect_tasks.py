@@ -60,7 +60,7 @@ def inspect_task(environment: str, arguments: dict[str, Any]) -> InspectTask:
         tasks = ask_world(
             config.environment,
             lambda world: list_tasks(world, config.split, config.episodes, config.seed),
-            config.limits,
+            config.limits.for_tasks(),
         )
     except AtlasError as error:
         raise PrerequisiteError(str(error)) from None
