@@ -70,7 +70,7 @@ def play_expert(config: CollectConfig) -> Played:
             raise ConfigError(f"environment '{config.environment.name}' has no expert.")
         return list_tasks(environment, config.split, config.episodes, config.seed)
 
-    tasks: list[Task] = ask_world(config.environment, ask, config.limits.for_tasks())
+    tasks: list[Task] = ask_world(config.environment, ask, config.limits)
     source = Source(name="expert", details={"seed": config.seed})
     with Worlds.of(config.environment, 1, config.limits) as worlds:
         player = ExpertPlayer(worlds)

@@ -16,7 +16,6 @@ from atlas.environments.base import ExpertTurn, StepResult
 from atlas.environments.checked import list_tasks
 from atlas.environments.expert_player import ExpertPlayer
 from atlas.environments.play import Opening, play_episodes
-from atlas.environments.split_tasks import SplitTasks, read_split
 from atlas.environments.worlds import Limits, Worlds, ask_world
 from atlas.errors import ConfigError, EpisodeError, ModelError
 from atlas.kinds import Choice
@@ -253,22 +252,3 @@ def test_a_world_that_is_only_asked_for_its_tasks_has_a_time_limit_and_is_closed
     assert len(ask_world(Choice(f"{HERE}:BrokenClose"), ask)) == 2
     with pytest.raises(ConfigError, match="did not answer in time"):
         ask_world(Choice(f"{HERE}:Hanging"), ask, Limits(step_seconds=0.1))
-
-
-class SlowToListEnvironment(PushEnvironment):
-    """A world that generates its tasks."""
-
-    def tasks(self, split: str, num_tasks: int, seed: int) -> Any:
-        time.sleep(0.4)
-        return super().tasks(split, num_tasks, seed)
-
-
-def test_a_list_of_tasks_may_take_longer_than_a_step() -> None:
-    world = Choice(f"{HERE}:SlowToListEnvironment")
-
-    def ask(limits: Limits) -> SplitTasks:
-        return read_split(world, "train", 2, 0, limits)
-
-    assert len(ask(Limits(step_seconds=0.1)).tasks) == 2
-    with pytest.raises(ConfigError, match=r"did not answer in time \(limits.tasks_seconds=0.1\)"):
-        ask(Limits(tasks_seconds=0.1))

@@ -35,7 +35,7 @@ def read_split(
     def ask(world: Environment) -> SplitTasks:
         return SplitTasks(list_tasks(world, split, num_tasks, seed), read_notes(world, split))
 
-    found: SplitTasks = ask_world(environment, ask, limits.for_tasks())
+    found: SplitTasks = ask_world(environment, ask, limits)
     return found
 
 
@@ -82,4 +82,4 @@ def _try_entry(entry: SuiteEntry, limits: Limits, seed: int) -> None:
     def begin(world: Environment) -> None:
         begin_task(world, list_tasks(world, entry.split, entry.episodes, seed)[0])
 
-    ask_world(entry.environment, begin, limits.for_tasks())
+    ask_world(entry.environment, begin, limits)

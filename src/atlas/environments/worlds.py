@@ -40,25 +40,6 @@ class Limits(Config):
         gt=0,
         description="time limit for all steps of one episode together; none: no limit",
     )
-    tasks_seconds: Annotated[float | None, SPEED_ONLY] = Field(
-        default=3600.0,
-        gt=0,
-        description="time limit for the list of tasks, which some worlds generate; none: no limit",
-    )
-
-    def for_tasks(self) -> Limits:
-        """The limits while a world lists its tasks, which takes seconds for each in some worlds."""
-        return _LimitsOfTasks(step_seconds=self.tasks_seconds, tasks_seconds=self.tasks_seconds)
-
-    def stated(self) -> str:
-        """The limits of an episode as settings."""
-        limits = self.model_dump(exclude={"tasks_seconds"}, exclude_none=True).items()
-        return ", ".join(f"limits.{name}={seconds:g}" for name, seconds in limits)
-
-
-class _LimitsOfTasks(Limits):
-    def stated(self) -> str:
-        return f"limits.tasks_seconds={self.tasks_seconds:g}"
 
 
 class _Question:
@@ -309,7 +290,9 @@ class Worlds:
         return [(world.episode, self._lateness("the world")) for world in late]
 
     def _lateness(self, who: str) -> EpisodeError:
-        return EpisodeError(f"{who} did not answer in time ({self._limits.stated()})")
+        limits = self._limits.model_dump(exclude_none=True).items()
+        stated = ", ".join(f"limits.{name}={seconds:g}" for name, seconds in limits)
+        return EpisodeError(f"{who} did not answer in time ({stated})")
 
 
 def ask_world(environment: Choice, job: Job, limits: Limits | None = None) -> Any:

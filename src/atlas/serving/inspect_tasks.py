@@ -60,7 +60,7 @@ def inspect_task(environment: str, arguments: dict[str, Any]) -> InspectTask:
         tasks = ask_world(
             config.environment,
             lambda world: list_tasks(world, config.split, config.episodes, config.seed),
-            config.limits.for_tasks(),
+            config.limits,
         )
     except AtlasError as error:
         raise PrerequisiteError(str(error)) from None

@@ -70,6 +70,6 @@ class OfferedTasks:
                 self._tasks[split] = ask_world(
                     self._environment,
                     lambda world: list_tasks(world, split, self._num_tasks, self._seed),
-                    self._limits.for_tasks(),
+                    self._limits,
                 )
             return self._tasks[split]

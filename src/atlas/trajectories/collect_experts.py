@@ -128,7 +128,7 @@ def expert_tasks(config: CollectConfig) -> Sequence[Task]:
             raise ConfigError(f"environment '{config.environment.name}' {reason}. {advice}")
         return list_tasks(environment, config.split, config.episodes, config.seed)
 
-    tasks: list[Task] = ask_world(config.environment, ask, config.limits.for_tasks())
+    tasks: list[Task] = ask_world(config.environment, ask, config.limits)
     return tasks
 
 
