@@ -185,3 +185,25 @@ def test_a_task_of_another_source_is_an_error_of_its_episode() -> None:
 
 def test_kinds_are_the_names_without_numbers() -> None:
     assert kind_of("mug 2") == "mug"
+
+
+def test_no_test_task_differs_from_a_training_task_in_needless_things_only() -> None:
+    from atlas.environments.alfworld.rooms import Room, draw_room
+
+    def draw(task: Task) -> Room:
+        assert task.seed is not None
+        return draw_room(task.id.split("/")[2], "small", task.seed)
+
+    def asked(room: Room) -> object:
+        """What the agent reads first, and where the things of the goal are."""
+        needed = (room.target, room.lamp)
+        placed = [
+            (name, room.places[at]) for name, at in (*room.things, *room.lamps) if name[0] in needed
+        ]
+        return room.sentence, room.places, tuple(placed)
+
+    environment = make()
+    known = {asked(draw(task)) for task in environment.tasks("train", 2000, 0)}
+    tasks = environment.tasks("held_in_test", 200, 0)
+    assert not [task.id for task in tasks if asked(draw(task)) in known]
+    assert len({asked(draw(task)) for task in tasks}) == len(tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -151,6 +152,28 @@ def test_a_forked_child_starts_its_own_process() -> None:
     simulator.close()
 
 
+def test_a_forked_child_that_drops_the_worlds_of_its_parent_keeps_its_own_files(
+    tmp_path: Path,
+) -> None:
+    simulator = Simulator(PROGRAM)
+    child = os.fork()
+    if child == 0:
+        try:
+            files = [(tmp_path / str(index)).open("w") for index in range(8)]
+            simulator.close()
+            del simulator
+            gc.collect()
+            for file in files:
+                file.write("x")
+                file.flush()
+            os._exit(0)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert simulator.call("load", "coin", "") == ""
+    simulator.close()
+
+
 def test_threads_play_at_the_same_time_what_one_plays_alone() -> None:
     def play(seed: int) -> list[str]:
         game = ExpressGame()
@@ -185,6 +208,50 @@ def test_without_java_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("JAVA_HOME", "/nowhere/java")
     with pytest.raises(DependencyError, match="JAVA_HOME=/nowhere/java holds no bin/java"):
         PROGRAM.check()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("#!/bin/sh\necho 'Error: no such class' >&2; exit 3", r"status 3.*Error: no such class"),
+        ("#!/bin/sh\nexit 7", r"bin/java did not start \(status 7\)"),
+        ("no program", r"bin/java cannot be started: Exec format error.*Install a Java runtime"),
+    ],
+)
+def test_a_java_that_does_not_start_says_what_it_said(
+    script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(script)
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(EpisodeError, match=said):
+        ExpressGame()
+
+
+def test_a_long_queue_is_not_taken_for_a_process_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(simulators, "LOCK_SECONDS", 0.3)
+    opened = [Simulator(PROGRAM) for _ in range(6)]
+    errors: list[EpisodeError] = []
+
+    def work(simulator: Simulator) -> None:
+        try:
+            with simulator.exclusively():
+                time.sleep(0.2)
+        except EpisodeError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(one,)) for one in opened]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    for one in opened:
+        one.close()
 
 
 def children() -> list[int]:

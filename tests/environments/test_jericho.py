@@ -44,14 +44,37 @@ def test_one_file_is_enough_and_its_other_tasks_have_other_seeds(games: Path) ->
     assert tasks[0].seed == 0
 
 
-def test_commands_to_the_program_are_refused(games: Path) -> None:
+def test_commands_to_the_program_are_refused(
+    games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     world = JerichoEnvironment(JerichoConfig(games=games))
     world.reset(world.tasks("train", 1, 0)[0])
-    for action in ("quit", "restart", "save"):
+    for action in ("quit", "restart", "save", "look. save", "save. look", "look then quit"):
         result = world.step(react_message("", action))
         assert result.is_invalid
         assert not result.terminated
     assert not world.step(react_message("", "look")).is_invalid
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fault", ["text", "empty", "cut"])
+def test_a_broken_story_is_an_error_and_not_the_end_of_the_program(
+    games: Path, tmp_path: Path, fault: str
+) -> None:
+    whole = sorted(games.glob("*.z8"))[0].read_bytes()
+    contents = {"text": b"no story\n" * 50, "empty": b"", "cut": whole[:5000]}
+    (tmp_path / "broken.z8").write_bytes(contents[fault])
+    with pytest.raises(ConfigError, match=r"broken\.z8.*is not a whole story file"):
+        JerichoEnvironment(JerichoConfig(games=tmp_path))
+
+
+def test_stories_of_one_name_are_not_mixed_up(games: Path, tmp_path: Path) -> None:
+    story = sorted(games.glob("*.z8"))[0].read_bytes()
+    for name in ("same.z5", "same.z8"):
+        (tmp_path / name).write_bytes(story)
+    with pytest.raises(ConfigError, match=r"same\.z5.*same\.z8"):
+        JerichoEnvironment(JerichoConfig(games=tmp_path))
 
 
 def test_a_story_without_walkthrough_has_no_expert(games: Path, tmp_path: Path) -> None:

@@ -133,15 +133,29 @@ def test_a_browser_that_does_not_start_is_an_error_of_its_episode() -> None:
         Browser("/bin/true")
 
 
-def test_the_browser_dies_with_a_killed_process(world: MiniWobEnvironment) -> None:
-    code = """
-import time
+@pytest.mark.parametrize("forks", [False, True])
+def test_the_browser_dies_with_a_killed_process(world: MiniWobEnvironment, forks: bool) -> None:
+    # A forked child that lives on holds no pipe of the browser, and leaves its profile alone.
+    fork = """
+if os.fork() == 0:
+    browser.close()
+    time.sleep(60)
+    os._exit(0)
+time.sleep(0.5)
+assert os.path.isdir(profile) and browser.run("1") == 1
+"""
+    code = f"""
+import os, time
 from atlas.environments.miniwob.browser import Browser, find_browser
 browser = Browser(find_browser(None))
-print(browser._profile, flush=True)
+profile = browser._profile
+{fork if forks else ""}
+print(profile, flush=True)
 time.sleep(600)
 """
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert parent.stdout is not None
     profile = parent.stdout.readline().strip()
     assert profile
@@ -153,4 +167,25 @@ time.sleep(600)
     # The shell beside the browser removes the profile when the browser has ended.
     while Path(profile).is_dir() and time.monotonic() < end:
         time.sleep(0.1)
+    if forks:
+        os.killpg(parent.pid, signal.SIGKILL)
     assert not Path(profile).is_dir()
+
+
+def test_a_browser_that_died_costs_an_episode_and_a_new_one_starts(
+    world: MiniWobEnvironment,
+) -> None:
+    text = begin(world, "login-user")
+    assert world._browser is not None
+    os.killpg(world._browser._process.pid, signal.SIGKILL)
+    with pytest.raises(EpisodeError, match="the browser has ended"):
+        world.step(react_message("", "click 7"))
+    assert begin(world, "login-user") == text
+
+
+def test_long_text_is_refused_and_not_shown_again(world: MiniWobEnvironment) -> None:
+    begin(world, "login-user")
+    world.step(react_message("", "click 7"))
+    result = world.step(react_message("", "type " + "x" * 100_000))
+    assert result.is_invalid
+    assert len(result.observation[0].content) < 1000

@@ -7,18 +7,45 @@ from pathlib import Path
 import pytest
 
 from atlas.environments.react import react_message
-from atlas.environments.story_text import story_command, story_words
+from atlas.environments.story_text import single_commands, story_command, story_words
 from atlas.environments.textworld.config import TextWorldConfig
 from atlas.environments.textworld.environment import TextWorldEnvironment
-from atlas.errors import DependencyError
+from atlas.errors import ConfigError, DependencyError
 from atlas.extras import require_extras
 from atlas.records import Message
 
 
 def test_commands_are_plain_and_do_not_steer_the_program() -> None:
     assert story_command("Go  North\x00") == "go north"
-    for action in ("quit", "RESTART now", "undo", "", "\x00", "123"):
+    # Some stories have menus.
+    assert story_command("3") == "3"
+    for action in ("quit", "RESTART now", "undo", "", "\x00", "?!"):
         assert story_command(action) is None
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "save. look",
+        "look. save",
+        "look then quit",
+        "take all and save",
+        "robot, undo",
+        "oops save",
+        "tw-extra-infos score",
+        "$verify",
+        "go north. go north",
+        "look then go north",
+    ],
+)
+def test_a_command_within_a_line_does_not_reach_the_program(action: str) -> None:
+    assert story_command(action) is None
+
+
+def test_one_command_may_have_a_dot_and_an_order_several_parts() -> None:
+    assert story_command("Go north.") == "go north"
+    assert story_command("turtle, se and get scroll then nw") is not None
+    assert single_commands("open box then get cube. N") == ["open box", "get cube", "N"]
 
 
 def test_the_prompt_and_the_status_line_are_left_out() -> None:
@@ -67,3 +94,24 @@ def test_a_compiled_game_is_kept_whole_or_not_at_all(world: TextWorldEnvironment
     world.reset(task)
     assert (made / "game.z8").stat().st_mtime_ns == before
     assert not [path for path in folder.iterdir() if path.name.startswith("tmp")]
+
+
+def test_a_cached_text_that_is_not_whole_is_made_again(world: TextWorldEnvironment) -> None:
+    [task] = tasks = world.tasks("train", 1, 0)
+    folder = next(Path(world._config.cache or "").iterdir())
+    file = folder / f"{task.id.removeprefix('textworld/').replace('/', '-')}.json"
+    whole = file.read_text()
+    for content in ("", whole[:20], '{"a": 1}'):
+        file.write_text(content)
+        assert world.tasks("train", 1, 0) == tasks
+        assert file.read_text() == whole
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_set(
+    world: TextWorldEnvironment, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", Path("/proc/nowhere")):
+        other = TextWorldEnvironment(TextWorldConfig(cache=place))
+        with pytest.raises(ConfigError, match="cache="):
+            other.tasks("train", 1, 0)

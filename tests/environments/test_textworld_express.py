@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from atlas.environments.base import Environment, StepResult
 from atlas.environments.experts import stream
 from atlas.environments.java.simulators import Simulator
+from atlas.environments.textworld_express import tasks as express_tasks
 from atlas.environments.textworld_express.config import GAMES, PRESETS, Game, written
 from atlas.environments.textworld_express.environment import TextWorldExpressEnvironment
 from atlas.environments.textworld_express.game import (
@@ -173,6 +176,31 @@ def test_tasks_of_a_split_are_different_and_no_test_task_is_a_training_task() ->
     assert not set(train) & set(test)
     played.close()
     environment.close()
+
+
+def test_a_simulator_that_breaks_on_the_way_changes_no_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = make_world("textworld-express", games=["coin"], held_out_games=[])
+    expected = world.tasks("train", 12, 5)
+    monkeypatch.setattr(express_tasks, "_walks", {})
+    start, num_starts = ExpressGame.start, 0
+
+    def break_now_and_then(self: ExpressGame, *place: Any) -> GameState:
+        nonlocal num_starts
+        num_starts += 1
+        if num_starts in {3, 8}:
+            raise EpisodeError("the Java process ended")
+        return start(self, *place)
+
+    monkeypatch.setattr(ExpressGame, "start", break_now_and_then)
+    found = None
+    for _ in range(3):
+        with suppress(EpisodeError):
+            found = world.tasks("train", 12, 5)
+    assert num_starts > 8
+    assert found == expected
+    world.close()
 
 
 def test_seeds_without_a_map_are_left_out_of_the_tasks() -> None:

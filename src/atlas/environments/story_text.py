@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import re
 
-# They steer the program, not the game.
+# They steer the program, not the game, and some write files; `oops save` stands for `save`.
 PROGRAM_COMMANDS = frozenset(
-    ("quit", "q", "restart", "restore", "save", "undo", "script", "transcript", "verify", "version")
+    (
+        *("quit", "q", "restart", "restore", "save", "undo", "verify", "version", "oops"),
+        *("script", "noscript", "unscript", "transcript", "recording", "replay", "restrict"),
+    )
 )
+# Commands that look into a story, or into a game of TextWorld.
+PROGRAM_PREFIXES = ("tw-", "$", "#")
 MAX_CHARACTERS = 200
-NO_COMMAND = "That is not a command."
+NO_COMMAND = "That is not a command of the game. Give one command."
+# `look then go north` is two commands; `turtle, go north then east` is one order.
+_THEN = re.compile(r"\bthen\b", re.IGNORECASE)
+# What starts a command in one story or another.
+_BETWEEN_PARTS = re.compile(r"[.,;:!?\"]|\b(?:then|and)\b")
 # The prompt with the status line after it, and the question at the end of a game.
 _PROMPT = re.compile(r"\n\s*>.*|\nWould you like to RESTART.*", re.DOTALL)
 
 
 def story_command(action: str) -> str | None:
-    """The action as a story reads it: printable ASCII, lower case; None if nothing is left."""
+    """The action as a story reads it: printable ASCII, lower case; None if it is no command.
+
+    That is so if nothing is left, if it is more than one, or if a part of it is for the program.
+    """
     text = " ".join(re.sub(r"[^ -~]", " ", action).lower().split())[:MAX_CHARACTERS]
-    first = text.partition(" ")[0]
-    return None if first in PROGRAM_COMMANDS or not re.search(r"[a-z]", text) else text
+    for part in _BETWEEN_PARTS.split(text):
+        first = part.strip().partition(" ")[0]
+        if first in PROGRAM_COMMANDS or first.startswith(PROGRAM_PREFIXES):
+            return None
+    commands = single_commands(text)
+    return commands[0] if len(commands) == 1 and re.search(r"[a-z0-9]", text) else None
+
+
+def single_commands(line: str) -> list[str]:
+    """The commands of a line, such as `look. go north`."""
+    parts: list[str] = []
+    for sentence in line.split("."):
+        parts += [sentence] if "," in sentence else _THEN.split(sentence)
+    return [found for part in parts if (found := part.strip())]
 
 
 def story_words(text: str) -> str:

@@ -73,7 +73,7 @@ def _candidates(split: str, seed: int) -> Iterator[tuple[str, Task]]:
             seed=own_seed,
             goal=room.sentence,
         )
-        yield f"{room.sentence}\n{room.problem}", task
+        yield room.content, task
 
 
 def _id(kind: str, size: str, seed: int) -> str:

@@ -3,7 +3,7 @@
 floor plan + kind of task + random stream -> `HouseRoom` -> the content of a file `game.tw-pddl`
 
 Where things may stand, which of them can be heated, and the goals come from the tables of the
-package. A room holds everything that decides a game, so two games are equal if their texts are.
+package.
 """
 
 from __future__ import annotations
@@ -63,6 +63,17 @@ class HouseRoom:
         grammar = _shipped(ALFRED_TWL2_PATH).replace("UNKNOWN GOAL", self.sentence)
         domain = _shipped(ALFRED_PDDL_PATH)
         return {"pddl_domain": domain, "grammar": grammar, "pddl_problem": self.problem}
+
+    @property
+    def content(self) -> str:
+        """What tells tasks apart: the goal, the places, and where the things of the goal are.
+
+        The first text and the shortest solution depend on nothing else: rooms that differ only in
+        other things are one task.
+        """
+        wanted = [(one, self.places[i]) for one, i in self.things if one[0] == self.target]
+        lamps = [(one, self.places[i]) for one, i in self.lamps if one[0] == self.lamp]
+        return repr((self.sentence, self.places, sorted(wanted), sorted(lamps)))
 
     @property
     def problem(self) -> str:

@@ -20,9 +20,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from atlas.environments.processes import leave_process
 from atlas.errors import DependencyError, EpisodeError, ProgramError
 
 START_SECONDS = 60.0
+TOKEN = r"[\w+/=-]{20,}"
 STOP_SECONDS = 5.0
 INSTALL_JAVA = (
     "Install a Java runtime, version 8 or later (on Debian: apt install default-jre-headless), "
@@ -96,21 +98,28 @@ class JavaProcess:
         # For programs whose simulators share static state: held during calls that belong together,
         # and what is known of that state.
         self.lock = threading.RLock()
+        self.num_turns = 0
         self.statics: dict[str, Any] = {}
+        self._is_left = False
         self._gateway: Any = None
         self._classes: dict[str, Any] = {}
         classpath = os.pathsep.join((find_jar_path(), str(program.folder / program.archive)))
         options = ("-XX:+UseSerialGC", "-Djava.awt.headless=true", *program.options)
         server = ("py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0")
-        self._process = subprocess.Popen(
-            [find_java(), *options, "-classpath", classpath, *server],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=program.folder,
-            # An interrupt from the keyboard ends Python, which then ends Java.
-            start_new_session=True,
-        )
+        java = find_java()
+        try:
+            self._process = subprocess.Popen(
+                [java, *options, "-classpath", classpath, *server],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=program.folder,
+                # An interrupt from the keyboard ends Python, which then ends Java.
+                start_new_session=True,
+            )
+        except OSError as error:
+            said = f"{java} cannot be started: {error.strerror}. {INSTALL_JAVA}"
+            raise EpisodeError(f"{program.package}: {said}") from None
         self._first_lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._last_lines: deque[str] = deque(maxlen=5)
         # What Java prints has to be read, or it would wait at a full pipe.
@@ -118,11 +127,13 @@ class JavaProcess:
         self._reader.start()
         try:
             port = int(self._first(r"\d+"))
-            token = self._first(r"[\w+/=-]{20,}")
+            token = self._first(TOKEN)
         except queue.Empty:
-            said = self._said
             self.stop()
-            raise EpisodeError(f"{program.package}: Java did not start.{said}") from None
+            status = self._process.returncode
+            raise EpisodeError(
+                f"{program.package}: {java} did not start (status {status}).{self._said}"
+            ) from None
         self._gateway = Gateway(port, token)
         # Some simulators print every text, which takes longer than the step itself.
         system = self._gateway.jvm.java.lang.System
@@ -179,6 +190,8 @@ class JavaProcess:
 
     def stop(self) -> None:
         """End the process. Nothing is printed, and nothing is raised."""
+        if self._is_left:
+            return
         if self._gateway is not None:
             self._gateway._gateway_client.hang_up()
         with suppress(OSError, ValueError):
@@ -199,11 +212,8 @@ class JavaProcess:
         """
         if self._gateway is not None:
             self._gateway._gateway_client.is_connected = False
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError, ValueError):
-                os.close(pipe.fileno())  # type: ignore[union-attr]
-        # A child must not wait for a process that is not its own.
-        self._process.returncode = 0
+        leave_process(self._process)
+        self._is_left = True
 
     def _class(self, name: str) -> Any:
         if name not in self._classes:
@@ -238,7 +248,8 @@ class JavaProcess:
                 # The port and the token are among the first lines.
                 if num_lines < 20:
                     self._first_lines.put(line)
-                if num_lines > 1:
+                # The token is not repeated in a message.
+                if not (num_lines < 20 and re.fullmatch(TOKEN, line)):
                     self._last_lines.append(line)
                 num_lines += 1
         self._first_lines.put("\0")

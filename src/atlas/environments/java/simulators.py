@@ -60,17 +60,22 @@ class Simulator:
         """While it lasts, no other simulator of the process is in such a block.
 
         It gives what is known of the static state of the process. A process that does not come
-        back from another block in time hangs, and is ended.
+        back from one other block in time hangs, and is ended. Many blocks may take longer together.
 
         Raises:
             EpisodeError: the process was ended.
         """
         process = self._process
         assert process is not None, "the simulator is closed"
-        if not process.lock.acquire(timeout=LOCK_SECONDS):
-            process.kill()
-            raise EpisodeError(f"{process.program.package}: the Java process hung; it was ended.")
+        turn = process.num_turns
+        while not process.lock.acquire(timeout=LOCK_SECONDS):
+            if process.num_turns == turn:
+                process.kill()
+                said = "the Java process hung; it was ended."
+                raise EpisodeError(f"{process.program.package}: {said}")
+            turn = process.num_turns
         try:
+            process.num_turns += 1
             yield process.statics
         finally:
             process.lock.release()

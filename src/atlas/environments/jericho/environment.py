@@ -21,7 +21,7 @@ from atlas.environments.instruction import load_instruction
 from atlas.environments.jericho.config import JerichoConfig
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
 from atlas.environments.splits import SEED_STRIDE, check_split, split_of, too_few
-from atlas.environments.story_text import NO_COMMAND, story_command, story_words
+from atlas.environments.story_text import NO_COMMAND, single_commands, story_command, story_words
 from atlas.errors import ConfigError, EpisodeError
 from atlas.extras import require_extras
 from atlas.records import Message, Task
@@ -35,6 +35,7 @@ PATTERN = "*.z[1-8]"
 # One command a line, beside a story: its walkthrough, where jericho has none.
 WALKTHROUGH = ".walkthrough.txt"
 SEEDS = 1_000_000
+HEADER_BYTES = 64
 _ENDED = re.compile(r"\*\*\* .+ \*\*\*")
 _POINTS = re.compile(r"scored (-?\d+) out of a possible (\d+)")
 _REFUSED = re.compile(
@@ -174,11 +175,13 @@ def open_story(path: Path, seed: int) -> Any:
 def read_walkthrough(path: Path, game: Any) -> list[str]:
     """The commands that solve a story: those in the file beside it, or jericho's own."""
     beside = path.with_name(f"{path.stem}{WALKTHROUGH}")
+    lines: Sequence[str] | None = None
     if beside.is_file():
         lines = beside.read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
-    if game.is_fully_supported:
-        return list(game.get_walkthrough())
+    elif game.is_fully_supported:
+        lines = game.get_walkthrough()
+    if lines is not None:
+        return [command for line in lines for command in single_commands(line)]
     raise EpisodeError(
         f"jericho has no walkthrough of '{path.name}'. Write one, a command a line, to "
         f"{beside.name} in the same folder."
@@ -196,4 +199,26 @@ def _find_stories(games: Path | None) -> dict[str, Path]:
         raise ConfigError(
             f"games={games}: no story files, expected a .z3 to .z8 file or a folder of them."
         )
-    return {path.stem: path for path in paths}
+    found: dict[str, Path] = {}
+    for path in paths:
+        if not _is_whole(path.read_bytes()):
+            raise ConfigError(
+                f"games={games}: '{path.name}' is not a whole story file (a Z-machine file of "
+                "version 1 to 8). Take it out, or get it again."
+            )
+        if path.stem in found:
+            raise ConfigError(
+                f"games={games}: '{found[path.stem].name}' and '{path.name}' have one name. "
+                "Rename one of them."
+            )
+        found[path.stem] = path
+    return found
+
+
+def _is_whole(story: bytes) -> bool:
+    """Whether a story has the length in its header; the interpreter ends the process if not."""
+    if len(story) < HEADER_BYTES or not 1 <= story[0] <= 8:
+        return False
+    # The oldest stories state no length. Checksums are wrong in some that can be played.
+    unit = 2 if story[0] <= 3 else 4 if story[0] <= 5 else 8
+    return unit * int.from_bytes(story[0x1A:0x1C], "big") <= len(story)

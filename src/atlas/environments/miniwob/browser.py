@@ -14,10 +14,12 @@ import signal
 import subprocess
 import tempfile
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from atlas.environments.processes import leave_process
 from atlas.errors import ConfigError, EpisodeError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -67,6 +69,10 @@ def find_browser(given: str | None) -> str:
     )
 
 
+# Those of this process.
+_opened: weakref.WeakSet[Browser] = weakref.WeakSet()
+
+
 class Browser:
     """A browser with one page."""
 
@@ -84,6 +90,7 @@ class Browser:
             env={**os.environ, "ATLAS_PROFILE": self._profile},
             start_new_session=True,
         )
+        _opened.add(self)
         self._buffer = b""
         self._num_sent = 0
         self._session: str | None = None
@@ -97,6 +104,11 @@ class Browser:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the browser is running."""
+        return self._process.poll() is None
 
     def open(self, page: Path) -> None:
         """Load a page from a file, and wait until it is there."""
@@ -131,7 +143,13 @@ class Browser:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        shutil.rmtree(self._profile, ignore_errors=True)
+        if self._profile:
+            shutil.rmtree(self._profile, ignore_errors=True)
+
+    def leave(self) -> None:
+        """Give up the browser in a forked child: with its copies of the pipes, it would live on."""
+        leave_process(self._process)
+        self._profile = ""
 
     def _call(self, method: str, **parameters: Any) -> Any:
         """The result of a command of the DevTools protocol."""
@@ -171,3 +189,13 @@ class Browser:
         if found.get("method") == "Page.loadEventFired":
             self._has_loaded = True
         return found
+
+
+def _leave_all() -> None:
+    """In a forked child: the browsers belong to the parent."""
+    for browser in list(_opened):
+        browser.leave()
+    _opened.clear()
+
+
+os.register_at_fork(after_in_child=_leave_all)

@@ -137,6 +137,8 @@ class MiniWobEnvironment:
             browser.close()
 
     def _open(self, page: str, seed: int) -> Page:
+        if self._browser is not None and not self._browser.is_alive:
+            self.close()
         if self._browser is None:
             self._browser = Browser(self._program)
         return Page(self._browser, self._pages / f"{page}.html", seed)

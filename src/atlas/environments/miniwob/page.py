@@ -18,6 +18,8 @@ from atlas.environments.miniwob.browser import Browser
 # The longest delay that a timer of a browser holds, about 24 days.
 NEVER_MS = 2_000_000_000
 READY_TRIES = 200
+# What is typed is shown again in each turn.
+MAX_CHARACTERS = 1000
 BEGIN = """
 (function () {{
   if (window.jQuery) jQuery.fx.off = true;
@@ -175,6 +177,8 @@ class Page:
             return "no field has the focus, click one first"
         if not text:
             return "there is nothing to type"
+        if len(text) > MAX_CHARACTERS:
+            return f"a field takes {MAX_CHARACTERS} characters"
         self._browser.run(MARK_ALL)
         self._browser.write(text)
         return None

@@ -38,7 +38,23 @@ COUNTER = "util.UniqueIdentifier$"
 EASY = "teleportAction,noElectricalAction,openDoors,selfWateringFlowerPots"
 EASY_ELECTRICAL = "teleportAction,openDoors,selfWateringFlowerPots"
 AMBIGUOUS = "Ambiguous request"
-INVALID = re.compile(r"No known action matches|Unknown action|I'm not sure|It's not clear")
+INVALID = re.compile(r"No known action matches|Unknown action|I'm not sure|It'?s not clear")
+# The whole answer to an action that is understood, but not possible here and now.
+REFUSED = re.compile(
+    r".+ is already (?:activated|deactivated|open|closed|connected, and must be disconnected .+)\.?"
+    r"|.+ is not (?:a container|closeable|openable|edible|moveable|open|currently passable|"
+    r"something that can be activated)\."
+    r"|.+ (?:isn't open|is in is not movable|aren't able to move)\."
+    r"|.+ isn't open, so you can't see inside\."
+    r"|.+ can't be (?:poured out|activated or deactivated).*"
+    r"|(?:Something|You|That) can't .+"
+    r"|.+ is empty, so there's nothing to pour\."
+    r"|.+ does not contain any liquids to dunk into\."
+    r"|(?:Connections must specify|You must disconnect) .+"
+    r"|That is already flushing\."
+    r"|That object (?:already appears|does not appear) to be in the inventory\."
+    r"|The door doesn't appear to go anywhere\."
+)
 FAULT = re.compile(r"(?:java|scala)\.[\w.]+(?:Exception|Error)")
 
 
@@ -85,7 +101,7 @@ class ScienceGame:
             is_over = bool(self._simulator.call("getCompleted"))
         if FAULT.match(text):
             raise EpisodeError(f"scienceworld: the simulator broke: {text[:200]}")
-        is_invalid = INVALID.match(text) is not None
+        is_invalid = bool(INVALID.match(text) or REFUSED.fullmatch(text.strip()))
         return ScienceState(text, score, is_over or score < 0, is_invalid)
 
     def find_path(self, kind: str, variation: int, simplifications: str) -> list[str]:

@@ -7,6 +7,7 @@ folder under its name only when it is complete, so several processes may share t
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -22,6 +23,8 @@ import textworld.challenges
 from textworld.generator import QuestGenerationError, compile_game
 
 from atlas.environments.experts import stream
+from atlas.errors import ConfigError
+from atlas.store.record_files import write_text
 
 _LOCK = threading.Lock()
 GAME = "game.z8"
@@ -76,25 +79,21 @@ class GameFolder:
     def _told(self, level: str, seed: int) -> list[str]:
         """The objective and the solution."""
         path = self._folder / f"{level}-{seed}.json"
-        if not path.is_file():
-            told: list[str] = []
+        found = _read(path)
+        if found is None:
+            found = []
             with suppress(QuestGenerationError):
                 game = _make(level, seed)
-                told = [game.objective, *game.metadata["walkthrough"]]
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=self._folder, delete=False
-            ) as file:
-                json.dump(told, file)
-            Path(file.name).replace(path)
-        found: list[str] = json.loads(path.read_text(encoding="utf-8"))
+                found = [game.objective, *game.metadata["walkthrough"]]
+            self._make_folder()
+            write_text(path, json.dumps(found))
         return found
 
     def path(self, level: str, seed: int) -> Path:
         """The compiled game."""
         folder = self._folder / f"{level}-{seed}"
-        if not folder.is_dir():
-            self._folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / GAME).is_file():
+            self._make_folder()
             made = Path(tempfile.mkdtemp(dir=self._folder))
             try:
                 game = _make(level, seed)
@@ -102,6 +101,8 @@ class GameFolder:
                 options.path = str(made / GAME)
                 options.force_recompile = True
                 compile_game(game, options)
+                # What the game was compiled from.
+                (made / GAME).with_suffix(".ni").unlink(missing_ok=True)
                 try:
                     made.rename(folder)
                 except OSError:
@@ -111,6 +112,29 @@ class GameFolder:
             finally:
                 shutil.rmtree(made, ignore_errors=True)
         return folder / GAME
+
+    def _make_folder(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            writable = os.access(self._folder, os.W_OK)
+            reason = "" if writable else "permission denied"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if reason:
+            raise ConfigError(
+                f"textworld: its games cannot be kept in '{self._folder}' ({reason}). Name a "
+                "folder that can be written with cache=."
+            )
+
+
+def _read(path: Path) -> list[str] | None:
+    """The texts in a file; None if there is none, or it is not whole."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_texts = isinstance(found, list) and all(isinstance(text, str) for text in found)
+    return found if is_texts else None
 
 
 def _make(level: str, seed: int) -> Any:

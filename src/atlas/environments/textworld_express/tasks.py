@@ -66,11 +66,16 @@ class _Walk:
             for seed in seeds:
                 place = (self._train_parameters, fold, seed)
                 if (first := self._first_text(place, played)) is not None:
-                    self._same_text.setdefault(first, []).append(place)
+                    places = self._same_text.setdefault(first, [])
+                    if place not in places:
+                        places.append(place)
             self._train_parameters = None
         while self.lacks(number):
-            seed = self._left.pop()
-            if self._is_new((self._parameters, self._fold, seed), played):
+            seed = self._left[-1]
+            is_new = self._is_new((self._parameters, self._fold, seed), played)
+            # Only now: if the simulator broke, the next walk goes on with this seed.
+            self._left.pop()
+            if is_new:
                 self.found.append(seed)
 
     def _is_new(self, place: Place, played: ExpressGame) -> bool:
