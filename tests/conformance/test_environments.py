@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -266,6 +270,42 @@ def test_no_test_task_is_a_training_task(choice: Choice, environment: Environmen
         for task in environment.tasks(split, 10, 0):
             assert task.split == split
             assert first_text_and_path(environment, task) not in known
+
+
+# Prints the tasks of some splits, and how the expert plays the first of them.
+LIST_TASKS = """
+import json, sys
+from atlas.environments.base import ENVIRONMENT, HasExpert
+from atlas.kinds import Choice
+
+environment = ENVIRONMENT.make(Choice(sys.argv[1], json.loads(sys.argv[2])))
+for split in sys.argv[3:]:
+    for number, task in enumerate(environment.tasks(split, 40, 0)):
+        print(task, environment.reset(task))
+        if number < 3 and isinstance(environment, HasExpert):
+            expert, over = environment.expert(0), False
+            while not over:
+                result = environment.step(expert.respond().response)
+                print(result)
+                over = result.terminated or result.truncated
+environment.close()
+"""
+
+
+def test_tasks_and_texts_are_the_same_in_every_process(
+    choice: Choice, environment: Environment
+) -> None:
+    if not getattr(environment, "in_process", False) or is_example(choice) or choice.name in NEEDS:
+        pytest.skip("started here only where that takes no other program")
+    splits = ["train", *splits_of_tests(environment)]
+    command = [sys.executable, "-c", LIST_TASKS, choice.name, json.dumps(choice.settings), *splits]
+    # The order of a set depends on this number, which is random otherwise.
+    seeds = ({"PYTHONHASHSEED": number} for number in ("1", "2"))
+    one, two = (
+        subprocess.run(command, env={**os.environ, **seed}, capture_output=True, check=True).stdout
+        for seed in seeds
+    )
+    assert one.splitlines() == two.splitlines()
 
 
 class SeedsSeen:

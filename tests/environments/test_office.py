@@ -10,7 +10,9 @@ import pytest
 from atlas.environments.experts import ExpertConfig
 from atlas.environments.office.config import OfficeConfig
 from atlas.environments.office.environment import OfficeEnvironment
+from atlas.environments.office.goals import OfficeGoal
 from atlas.environments.office.played import action_of, read_call
+from atlas.environments.office.state import EventKey, OfficeState, SentMail
 from atlas.environments.office.tasks import HELD_OUT_KINDS, KINDS, make_task
 from atlas.environments.office.tools import MAX_TEXT, TOOLS
 from atlas.environments.react import react_message
@@ -240,6 +242,61 @@ def test_a_careless_expert_succeeds_too(kind: str, mode: str) -> None:
         responses = solve(environment, task_of(kind, seed), seed)
         ids = [call.id for response in responses for call in response.tool_calls]
         assert len(set(ids)) == len(ids)
+
+
+def mail_score(goal: OfficeGoal, body: str, subject: str = "News") -> float:
+    state = OfficeState((), (), (), {}, [SentMail(tuple(goal.informed), subject, body)])
+    return goal.score(state)
+
+
+NOBODY = frozenset[EventKey]()
+
+
+@pytest.mark.parametrize(
+    ("body", "score"),
+    [
+        ("It is at 13:00.", 1.0),
+        ("It moved from 09:00 to 1 pm.", 1.0),
+        ("New time: 1:00 p.m., same room", 1.0),
+        ("New time: 13.00-14.00", 1.0),
+        ("It is at 1:00.", 0.0),
+        ("It is at 1 am.", 0.0),
+        ("It is at 113:00.", 0.0),
+        ("It is at 13:005.", 0.0),
+        ("It is at 13.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_time_in_a_mail_may_be_written_in_another_form(body: str, score: float) -> None:
+    goal = OfficeGoal(NOBODY, NOBODY, frozenset({"a@b"}), "13:00")
+    assert mail_score(goal, body) == score
+
+
+@pytest.mark.parametrize("text", ["09:00", "00:30", "12:00", "09:30"])
+def test_each_form_of_a_time_means_the_same(text: str) -> None:
+    goal = OfficeGoal(NOBODY, NOBODY, frozenset({"a@b"}), text)
+    hour, minute = int(text[:2]), text[3:]
+    half = f"{hour % 12 or 12}:{minute} {'PM' if hour >= 12 else 'AM'}"
+    for said in (text, f"{hour}:{minute}", f"{hour}.{minute}", half, half.replace(" ", "").lower()):
+        assert mail_score(goal, f"Now at {said}, not later") == 1.0, said
+
+
+def test_the_subject_that_was_asked_for_has_to_be_the_subject() -> None:
+    goal = make_task("clear-day", 0).goal
+    asked = OfficeGoal(NOBODY, NOBODY, goal.informed, goal.text, goal.subject)
+    assert mail_score(asked, "I am not here.", "away") == 1.0
+    assert mail_score(asked, "I am away.", "Hello") == 0.0
+
+
+@pytest.mark.parametrize("kind", ["send-note", "tell-team"])
+def test_a_mail_with_all_notes_says_what_nobody_asked_for(kind: str) -> None:
+    made = make_task(kind, 0)
+    assert made.note is not None
+    texts = [note.text for note in made.state.notes]
+    to, number = tuple(made.goal.informed), made.text
+    for body, score in ((made.note.text, 1.0), ("\n".join(texts), 0.0), (f"1{number}", 0.0)):
+        made.state.sent[:] = [SentMail(to, "News", body)]
+        assert made.goal.score(made.state) == score, body
 
 
 def test_the_held_out_split_has_other_kinds_of_requests() -> None:

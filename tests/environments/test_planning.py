@@ -60,6 +60,16 @@ def test_a_variable_ends_where_the_next_begins() -> None:
         ("(define (domain x) (:action a :precondition (not (p)) :effect (q)))", "not"),
         ("(define (domain x) (:action a :effect))", ":effect"),
         ("(define (domain x) (:action a :parameters (?a - (either b c)) :effect (q)))", "either"),
+        ("(define (domain x) (:action))", "a name"),
+        ("(define (domain x) (:action (a) :effect (q)))", "a name"),
+        ("(define (domain x) (:action a (b) (c)))", "'a'"),
+        ("(define (domain x) (:action a :parameters ?b :effect (q)))", "list of names"),
+        ("(define (domain x) (:action a :effect (p) :effect (q)))", "twice"),
+        ("(define (domain x) (:constants b) (:constants c) (:action a :effect (q)))", "twice"),
+        ("(define (domain x) (:action a :parameters (?b ?b) :effect (q ?b)))", "twice"),
+        ("(define (domain x) (:action a :parameters (?b) :effect (q ?c)))", "'.c'"),
+        ("(define (domain x) (:action a :precondition (and (and) (p)) :effect (q)))", "and"),
+        ("(define (domain x) (:action a :effect (increase cost 1)))", "increase"),
     ],
 )
 def test_what_is_not_read_is_named_with_its_source(text: str, said: str) -> None:
@@ -75,11 +85,25 @@ def test_what_is_not_read_is_named_with_its_source(text: str, said: str) -> None
         "(define (problem x) (:init (p)) (:goal (or (p) (q))))",
         "(define (problem x) (:init (= (cost) 0)) (:goal (p)))",
         "(define (problem x) (:init (p)) (:goal (p)) (:metric minimize (cost)))",
+        "(define (problem x) (:init (p)) (:init (q)) (:goal (r)))",
+        "(define (problem x) (:init (p)) (:goal (q)) (:goal (r)))",
+        "(define (problem x) (:init (p)) (:goal (q ?a)))",
+        "(define (problem x) (:objects a a) (:init (p)) (:goal (q a)))",
     ],
 )
 def test_a_problem_without_start_or_plain_goal_is_refused(text: str) -> None:
     with pytest.raises(DataError, match=r"^some\.pddl"):
         read_problem(text, "some.pddl")
+
+
+def test_a_goal_about_an_object_that_does_not_exist_is_refused() -> None:
+    text = "(define (problem x) (:objects b1 b2 - block) (:init (arm-empty)) (:goal (on b1 b3)))"
+    with pytest.raises(DataError, match=r"\(on b1 b3\) names 'b3'"):
+        Puzzle(read_domain(BLOCKS.pddl, "blocks"), read_problem(text, "some.pddl"))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text() -> None:
+    assert read_domain(f"\ufeff{BLOCKS.pddl}", "marked") == read_domain(BLOCKS.pddl, "plain")
 
 
 @pytest.mark.parametrize("is_large", [False, True])

@@ -21,7 +21,7 @@ from atlas.environments.sql.guarded import (
     GuardedDatabase,
     QueryError,
 )
-from atlas.environments.sql.played import find_action
+from atlas.environments.sql.played import find_action, is_same_answer
 from atlas.environments.sql.questions import HELD_OUT_QUESTIONS, QUESTIONS, TRAIN_QUESTIONS
 from atlas.environments.sql.schemas import SCHEMAS, fill
 from atlas.environments.sql.tasks import NEW_TABLES
@@ -130,13 +130,17 @@ def test_an_endless_query_is_stopped_in_time(database: GuardedDatabase, statemen
     assert database.query("select id from t limit 1") == "id\n0"
 
 
+@pytest.mark.parametrize("name", ["c", "[']", "`'`", '"\'"', "[`]", '`"`', "[--]", "[/*]"])
 def test_named_subqueries_that_multiply_are_refused_before_they_are_expanded(
-    database: GuardedDatabase,
+    database: GuardedDatabase, name: str
 ) -> None:
-    named = ", ".join(f"c{n} as/**/(select 1 from c{n - 1}, c{n - 1} d)" for n in range(1, 20))
+    named = ", ".join(f"c{n} as/**/(select 1 from c{n - 1}, c{n - 1} d)" for n in range(1, 17))
     started = time.process_time()
     with pytest.raises(QueryError, match="named subqueries"):
-        database.query(f"with c0 as materialized (select 1), {named} select 1 from c19")
+        database.query(
+            f"with {name} as materialized (select 1), c0 as (select 1), {named} "
+            f"select 1 from c16, {name}"
+        )
     assert time.process_time() - started < 0.1
 
 
@@ -215,8 +219,9 @@ def test_the_same_query_has_the_same_result_each_time(database: GuardedDatabase)
 @pytest.mark.parametrize(
     ("response", "action"),
     [
-        ("Action:\nselect *\nfrom t\n\nignored", "select * from t"),
-        ("Action: select count(*) from (\n select 1\n)", "select count(*) from ( select 1 )"),
+        ("Action:\nselect *\nfrom t\n\nignored", "select *\nfrom t"),
+        ("Action: select count(*) from (\n select 1\n)", "select count(*) from (\nselect 1\n)"),
+        ("Action:\n-- all of it\nselect 1 -- one\n-- or\nfrom t", "select 1 -- one\nfrom t"),
         ("Action:\n```sql\nSELECT 1\n```", "SELECT 1"),
         ("Action:\n\nanswer 3\nanswer 4", "answer 3"),
         ("Action:\nselection", "selection"),
@@ -247,6 +252,52 @@ def test_actions_are_answered_and_wrong_ones_say_what_is_possible() -> None:
         assert "The actions are" in said, text
         assert is_invalid
         assert not is_over
+
+
+def test_a_comment_in_a_query_ends_with_its_line() -> None:
+    environment = SqlEnvironment(SqlConfig())
+    [task] = environment.tasks("train", 1, 0)
+    environment.reset(task)
+    table = environment.episode.tables[0]
+    said, _, _ = play(f"select count(*) -- of all\nfrom {table}\nwhere 1 = 0", task, environment)
+    assert said.splitlines()[-1] == "0"
+
+
+@pytest.mark.parametrize("query", ["select\t1", "select*from (select 1)", "SELECT(1)", "select\n1"])
+def test_a_query_needs_no_blank_after_its_first_word(query: str) -> None:
+    environment = SqlEnvironment(SqlConfig())
+    [task] = environment.tasks("train", 1, 0)
+    said, is_invalid, _ = play(query, task, environment)
+    assert (said.splitlines()[-1], is_invalid) == ("1", False)
+
+
+def test_a_described_table_may_be_quoted() -> None:
+    environment = SqlEnvironment(SqlConfig())
+    [task] = environment.tasks("train", 1, 0)
+    environment.reset(task)
+    table = environment.episode.tables[0]
+    for quoted in (f'"{table}"', f"`{table}`;", f"[{table}]", f"'{table}'."):
+        assert play(f"describe {quoted}", task, environment)[0].startswith(f"{table}: id")
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "is_right"),
+    [
+        ("1,234", "1234", True),
+        ("**1,234.**", "1234", True),
+        ("1234.00", "1234", True),
+        ("12,34", "1234", False),
+        ("1,23", "123", False),
+        ("1_234", "1234", False),
+        ("`Ada`", "Ada", True),
+        ("**ada**", "Ada", True),
+        ("Ada Ada", "Ada", False),
+    ],
+)
+def test_an_answer_in_another_spelling_is_the_same_answer(
+    said: str, answer: str, is_right: bool
+) -> None:
+    assert is_same_answer(said, answer) is is_right
 
 
 def test_an_answer_ends_the_episode_and_is_compared_as_number_or_name() -> None:

@@ -183,7 +183,7 @@ def _reschedule(make: OfficeMaker) -> OfficeTask:
 
 def _send_note(make: OfficeMaker) -> OfficeTask:
     people, note = make.people(1), make.rng.choice(make.notes)
-    value = note.text.rstrip(".").rpartition(" ")[2]
+    value = _value_of(note)
     request = f"Look up what my notes say about '{note.title}', and mail it to {people[0].said}."
     return _task(
         make, "send-note", request, make.state(), people=people, note=note, text=value,
@@ -240,14 +240,14 @@ def _clear_day(make: OfficeMaker) -> OfficeTask:
     )
     return _task(
         make, "clear-day", request, make.state(), set(), {event.key for event in gone},
-        informed=informed, text="Away", event=gone[0],
+        informed=informed, subject="Away", event=gone[0],
     )  # fmt: skip
 
 
 def _tell_team(make: OfficeMaker) -> OfficeTask:
     team = make.rng.choice(make.contacts).team
     note = make.rng.choice(make.notes)
-    value = note.text.rstrip(".").rpartition(" ")[2]
+    value = _value_of(note)
     members = tuple(Person(one, one.name) for one in make.contacts if one.team == team)
     request = f"Mail what my notes say about '{note.title}' to everyone of the team {team}."
     return _task(
@@ -301,7 +301,9 @@ def _candidates(kinds: Mapping[str, object], split: str, seed: int) -> Iterator[
     for kind, own_seed in kinds_in_turn(kinds, seed):
         made = make_task(kind, own_seed)
         goal = made.goal
-        asked = sorted(map(repr, goal.after - goal.before)), sorted(goal.informed), goal.text
+        # The order of a set differs between processes.
+        added = sorted((*key[:-1], sorted(key[-1])) for key in goal.after - goal.before)
+        asked = added, sorted(goal.informed), goal.text
         task = Task(
             id=f"office/{kind}/{own_seed}",
             environment="office",
@@ -328,13 +330,21 @@ def _task(
     planned: EventKey | None = None,
     mail: Mail | None = None,
     note: OfficeNote | None = None,
+    subject: str = "",
 ) -> OfficeTask:
     before = keys_of(state.events.values())
     after = (before - frozenset(removed or ())) | frozenset(added or ())
-    goal = OfficeGoal(before, after, informed, text)
+    # Who asks for one note does not ask for the others.
+    known = {_value_of(one) for one in make.notes} if note is not None else set()
+    goal = OfficeGoal(before, after, informed, text, subject, frozenset(known - {text}))
     return OfficeTask(
         kind, make.days[0], request, state, goal, people, event, planned, mail, note, text
     )
+
+
+def _value_of(note: OfficeNote) -> str:
+    """The number that ends the text of a note."""
+    return note.text.rstrip(".").rpartition(" ")[2]
 
 
 def _listed(people: tuple[Person, ...]) -> str:

@@ -72,6 +72,10 @@ class Puzzle:
 
     def _ground(self, domain: Domain, problem: PuzzleProblem) -> Iterator[GroundAction]:
         objects = dict((*domain.constants, *problem.objects))
+        for fact in problem.goal:
+            if unknown := [name for name in fact[1:] if name not in objects]:
+                goal = f"the goal ({' '.join(fact)}) names '{unknown[0]}'"
+                raise DataError(f"domain '{domain.name}': {goal}, which is not an object.")
         changing = {
             fact[0] for schema in domain.schemas for fact in (*schema.added, *schema.removed)
         }

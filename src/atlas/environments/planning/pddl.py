@@ -7,7 +7,8 @@ of facts, and only effects may be negative.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ Typed = tuple[str, str]
 # A variable ends where the next one begins: some files write `?l - level?l1 - level`.
 _TOKEN = re.compile(r"[()]|\?[^\s()?]+|[^\s()?]+")
 MAX_DEPTH = 50
+# Words at the beginning of what is not a fact.
+_NOT_FACTS = "= and or not forall exists when imply increase decrease assign scale-up scale-down"
+NO_FACTS = frozenset(_NOT_FACTS.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ def read_domain(text: str, source: str) -> Domain:
         DataError: the text is not PDDL, or uses more of it than this module reads.
     """
     name, sections = _define(text, "domain", source)
+    _refuse_repeated((part[0] for part in sections if part[0] != ":action"), source)
     parents: dict[str, str] = {}
     constants: tuple[Typed, ...] = ()
     schemas = []
@@ -95,6 +100,7 @@ def read_problem(text: str, source: str) -> PuzzleProblem:
         DataError: as for `read_domain`; also an initial state or a goal that is missing.
     """
     _, sections = _define(text, "problem", source)
+    _refuse_repeated((part[0] for part in sections), source)
     found: dict[str, list[Any]] = {section[0]: section[1:] for section in sections}
     if unknown := found.keys() - {":domain", ":objects", ":init", ":goal", ":requirements"}:
         raise _unread(source, f"section '{min(unknown)}'")
@@ -103,11 +109,12 @@ def read_problem(text: str, source: str) -> PuzzleProblem:
     goal = _facts(found[":goal"][0], source)
     if not goal:
         raise DataError(f"{source}: the goal is empty.")
-    return PuzzleProblem(
-        objects=_typed(found.get(":objects", ()), source),
-        init=frozenset(_fact(one, source) for one in found[":init"]),
-        goal=tuple(dict.fromkeys(goal)),
-    )
+    objects = _typed(found.get(":objects", ()), source)
+    _refuse_repeated((one for one, _ in objects), source)
+    init = frozenset(_fact(one, source) for one in found[":init"])
+    if unbound := _variables((*init, *goal)):
+        raise DataError(f"{source}: '{min(unbound)}' is a variable, expected an object.")
+    return PuzzleProblem(objects=objects, init=init, goal=tuple(dict.fromkeys(goal)))
 
 
 def _define(text: str, noun: str, source: str) -> tuple[str, list[list[Any]]]:
@@ -123,7 +130,8 @@ def _define(text: str, noun: str, source: str) -> tuple[str, list[list[Any]]]:
 def _nested(text: str, source: str) -> list[Any]:
     """The lists of a text in brackets."""
     stack: list[list[Any]] = [[]]
-    for token in _TOKEN.findall(re.sub(r";[^\n]*", "", text.lower())):
+    text = text.removeprefix("\ufeff").lower()
+    for token in _TOKEN.findall(re.sub(r";[^\n]*", "", text)):
         if token == "(":
             stack.append([])
         elif token == ")" and len(stack) > 1:
@@ -138,8 +146,10 @@ def _nested(text: str, source: str) -> list[Any]:
     return stack[0]
 
 
-def _typed(items: Sequence[Any], source: str) -> tuple[Typed, ...]:
+def _typed(items: Any, source: str) -> tuple[Typed, ...]:
     """`b1 b2 - block c - cup` as pairs; without a type, the type is `object`."""
+    if isinstance(items, str):
+        raise _unread(source, f"'{items}' where a list of names was expected")
     pairs: list[Typed] = []
     names: list[str] = []
     rest = iter(items)
@@ -158,11 +168,16 @@ def _typed(items: Sequence[Any], source: str) -> tuple[Typed, ...]:
 
 
 def _schema(body: Sequence[Any], source: str) -> ActionSchema:
-    name, *rest = body
-    parts = dict(zip(rest[::2], rest[1::2], strict=False)) if len(rest) % 2 == 0 else {}
+    name, *rest = body or [""]
+    if not isinstance(name, str) or not name or name.startswith(":"):
+        raise DataError(f"{source}: expected a name after (:action.")
     where = f"{source}: action '{name}'"
-    if not parts.keys() <= {":parameters", ":precondition", ":effect"} or ":effect" not in parts:
+    heads = [str(head) for head in rest[::2]]
+    _refuse_repeated(heads, where)
+    is_whole = len(rest) % 2 == 0 and ":effect" in heads
+    if not is_whole or not {*heads} <= {":parameters", ":precondition", ":effect"}:
         raise DataError(f"{where}: expected :parameters, :precondition and :effect.")
+    parts = dict(zip(heads, rest[1::2], strict=True))
     added: list[Fact] = []
     removed: list[Fact] = []
     for effect in _conjuncts(parts[":effect"]):
@@ -171,13 +186,23 @@ def _schema(body: Sequence[Any], source: str) -> ActionSchema:
                 removed.append(_fact(inner, where))
             case _:
                 added.append(_fact(effect, where))
-    return ActionSchema(
-        name=name,
-        parameters=_typed(parts.get(":parameters", ()), where),
-        condition=_facts(parts.get(":precondition", []), where),
-        added=tuple(added),
-        removed=tuple(removed),
-    )
+    parameters = _typed(parts.get(":parameters", ()), where)
+    _refuse_repeated((one for one, _ in parameters), where)
+    condition = _facts(parts.get(":precondition", []), where)
+    if unbound := _variables((*condition, *added, *removed)) - {one for one, _ in parameters}:
+        raise DataError(f"{where}: '{min(unbound)}' is not one of its :parameters.")
+    return ActionSchema(name, parameters, condition, tuple(added), tuple(removed))
+
+
+def _refuse_repeated(names: Iterable[str], where: str) -> None:
+    """Refuse what would silently win over an earlier one of the same name."""
+    counted = Counter(names)
+    if repeated := [name for name, count in counted.items() if count > 1]:
+        raise DataError(f"{where}: '{repeated[0]}' is there twice, expected once.")
+
+
+def _variables(facts: Iterable[Fact]) -> set[str]:
+    return {part for fact in facts for part in fact[1:] if part.startswith("?")}
 
 
 def _conjuncts(formula: Any) -> list[Any]:
@@ -192,7 +217,7 @@ def _facts(formula: Any, source: str) -> tuple[Fact, ...]:
 
 def _fact(item: Any, source: str) -> Fact:
     is_plain = isinstance(item, list) and item and all(isinstance(part, str) for part in item)
-    if not is_plain or item[0] in ("=", "or", "not", "forall", "exists", "when", "imply"):
+    if not is_plain or item[0] in NO_FACTS:
         raise _unread(source, f"'{item}' where a fact such as (on b1 b2) was expected")
     return tuple(item)
 

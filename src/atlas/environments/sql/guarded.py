@@ -38,8 +38,10 @@ LIMITS = {
 }
 MAX_ROWS = 10
 MAX_CELL = 60
-# Strings and comments, in which words mean nothing.
-_QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?(?:\*/|$)", re.DOTALL)
+# Strings, names in quotes and comments, in which words and other quotes mean nothing.
+_QUOTED = re.compile(
+    r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|$)", re.DOTALL
+)
 _READS = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 _NAMED = re.compile(r"\bas\s*(?:not\s+)?(?:materialized\s*)?\(", re.IGNORECASE)
 

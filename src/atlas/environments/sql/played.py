@@ -11,6 +11,10 @@ from atlas.environments.sql.tasks import make_task
 from atlas.records import Task
 
 TABLES = "tables"
+_SQL = re.compile(r"(select|with)\b", re.IGNORECASE)
+# `1,234` or `1,234.5`.
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_AROUND = "'\"`* "
 ACTIONS = "tables, describe TABLE, select …, answer VALUE"
 
 
@@ -47,19 +51,19 @@ class PlayedQuestion:
         return action, False
 
     def _carry_out(self, action: str) -> str:
-        word, _, rest = action.partition(" ")
-        rest = rest.strip()
+        if _SQL.match(action):
+            return self.database.query(action)
+        word, *others = action.split(maxsplit=1)
+        rest = "".join(others)
         match word.lower().rstrip(".;:"):
             case "tables" if not rest:
                 return f"Tables: {', '.join(self.tables)}"
             case "describe" if rest:
-                return self._describe(rest.rstrip(".;").lower())
+                return self._describe(rest.strip(".;'\"`[] ").lower())
             case "answer" if rest:
                 self.is_answered = True
-                self.is_right = _plain(rest) == _plain(self.question.answer)
+                self.is_right = is_same_answer(rest, self.question.answer)
                 return "That is right." if self.is_right else "That is wrong."
-            case "select" | "with":
-                return self.database.query(action)
         quoted = f"'{action[:MAX_QUOTED]}' is not an action here"
         raise QueryError(f"{quoted}. The actions are: {ACTIONS}")
 
@@ -73,11 +77,14 @@ class PlayedQuestion:
 
 def find_action(response: str) -> str | None:
     """The action in a ReAct response; SQL may have several lines, up to an empty one."""
-    lines = _first_block(line for line in action_lines(response) if not line.startswith("```"))
+    # Without fences of code and lines that are comments.
+    lines = _first_block(
+        line for line in action_lines(response) if not line.startswith(("```", "--"))
+    )
     if not lines:
         return None
-    is_sql = re.match(r"(select|with)\b", lines[0], re.IGNORECASE)
-    return " ".join(lines) if is_sql else lines[0]
+    # A comment ends with its line, so the lines stay lines.
+    return "\n".join(lines) if _SQL.match(lines[0]) else lines[0]
 
 
 def _first_block(lines: Iterable[str]) -> list[str]:
@@ -90,10 +97,18 @@ def _first_block(lines: Iterable[str]) -> list[str]:
     return block
 
 
+def is_same_answer(said: str, answer: str) -> bool:
+    """Whether an answer is right, whatever its quotes, capitals and form of numbers."""
+    return _plain(said) == _plain(answer)
+
+
 def _plain(answer: str) -> str:
-    """An answer without quotes, full stop and capitals; numbers in one form."""
-    text = answer.strip().strip("'\"`").rstrip(".").strip("'\"`").lower()
+    """An answer without quotes, emphasis, full stop and capitals; numbers in one form."""
+    text = answer.strip(_AROUND).rstrip(".").strip(_AROUND).lower()
+    if _THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
     try:
-        return f"{float(text):.10g}"
+        # Python also reads `1_234`.
+        return text if "_" in text else f"{float(text):.10g}"
     except ValueError:
         return text
