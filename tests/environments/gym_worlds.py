@@ -74,3 +74,48 @@ class EchoWorld(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         return f"You said {action}.", 0.0, action == "done", False, {}
+
+
+class RepeatingWorld(gymnasium.Env[str, Any]):
+    """Shows the action that it got, and spoils it, as some worlds do."""
+
+    def __init__(self, space: spaces.Space[Any], info: dict[str, Any] | None) -> None:
+        self.action_space, self.info = space, info
+        self.observation_space = spaces.Text(200)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return f"Task {seed}.", self.info
+
+    def step(self, action: Any) -> Any:
+        shown = repr(action)
+        if isinstance(action, np.ndarray):
+            action += 1
+        return shown, 0.0, False, False, self.info
+
+
+def make_repeating(space: str, info: dict[str, Any] | None = None) -> RepeatingWorld:
+    force = spaces.Box(-1, 1, (1,), np.float32)
+    known: dict[str, spaces.Space[Any]] = {
+        "two": spaces.Discrete(2),
+        "three": spaces.Discrete(3),
+        "multi_discrete": spaces.MultiDiscrete([2, 3]),
+        "multi_binary": spaces.MultiBinary(2),
+        "tuple": spaces.Tuple((spaces.Discrete(2), force)),
+        "dict": spaces.Dict({"way": spaces.Discrete(2), "force": force}),
+    }
+    return RepeatingWorld(known[space], info)
+
+
+class OldWorld(gymnasium.Env[Any, Any]):
+    """Returns what worlds of other versions of Gym return."""
+
+    def __init__(self, first: Any = ("x", {}), later: Any = None) -> None:
+        self.action_space, self.observation_space = spaces.Discrete(2), spaces.Text(9)
+        self.first, self.later = first, later
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return self.first
+
+    def step(self, action: Any) -> Any:
+        return self.later

@@ -175,6 +175,13 @@ def test_an_expert_that_hangs_costs_only_its_episode() -> None:
     assert ended.reason == "the expert did not answer in time (limits.step_seconds=0.2)"
 
 
+@pytest.mark.parametrize("success", ["won", float("nan"), 3, None, [1]])
+def test_a_success_that_is_neither_true_nor_false_breaks_the_world(success: Any) -> None:
+    found = outcome(OddEnvironment(lambda result: replace(result, success=success)))
+    assert found.status == "error"
+    assert "step.success is" in (found.reason or "")
+
+
 @pytest.mark.parametrize("score", [-0.1, 1.01, 100])
 def test_a_score_outside_of_0_to_1_is_a_fault_of_the_world(score: float) -> None:
     ended = outcome(OddEnvironment(lambda result: replace(result, score=score)))

@@ -134,6 +134,8 @@ def test_a_call_that_cannot_be_made_is_answered(make: Make, response: Message, w
     [
         ("number", "3", True),
         ("number", "three", False),
+        ("number", "--3", False),
+        ("json", '{"text": NaN}', False),
         ("json", '{"text": "up"}', True),
         ("json", "[3]", False),
         ("json", "up", False),
@@ -275,3 +277,22 @@ def test_the_address_of_the_socket_follows_from_that_of_the_server(given: str, u
 def test_another_scheme_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected an address"):
         socket_url("ftp://here")
+
+
+def test_the_model_changes_no_fixed_field_of_an_action(make: Make) -> None:
+    world = make(actions="json", action_fields={"text": "down"})
+    before = int(first(world).partition(",")[0])
+    [seen] = world.step(act('{"text": "up"}')).observation
+    assert int(seen.content.partition(",")[0]) == before - 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"reset_fields": {"seed": 3}},
+        {"splits": {"train": {"first_seed": 0, "kwargs": {"seed": 3}}}},
+    ],
+)
+def test_a_fixed_seed_is_refused(make: Make, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="seed is the task's own"):
+        make(**settings)

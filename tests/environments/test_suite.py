@@ -122,3 +122,27 @@ def test_a_shipped_suite_is_read(path: Path) -> None:
     found = read_suite(str(path))
     assert found.entries or found.without_server
     assert all(entry.ring.startswith("held_") for entry in found.entries.values())
+
+
+def test_the_address_of_a_server_goes_where_its_environment_reads_it() -> None:
+    address = "http://127.0.0.1:36001"
+    entries = {
+        "shop": {"environment": {"name": "agentgym", "server": "webshop"}, "server": "shop"},
+        "lamp": {"environment": "openenv", "server": "shop"},
+    }
+    read = Suite.model_validate({"entries": entries, "servers": {"shop": address}}).entries
+    assert read["shop"].environment.settings.url == address
+    assert read["lamp"].environment.settings.base_url == address
+
+
+def test_two_worlds_from_outside_are_two_worlds_in_averages() -> None:
+    entries = {
+        "lake": {"environment": {"name": "gymnasium", "id": "FrozenLake-v1"}},
+        "taxi": {"environment": {"name": "gymnasium", "id": "Taxi-v4"}},
+        "lamp": {"environment": {"name": "openenv", "world": "lamp"}},
+        "doors": {"environment": PUSH, "world": "door"},
+        "push": {"environment": PUSH},
+    }
+    read = Suite.model_validate({"entries": entries}).entries
+    names = [entry.world_name for entry in read.values()]
+    assert names == ["FrozenLake-v1", "Taxi-v4", "lamp", "door", PUSH]

@@ -98,7 +98,7 @@ def test_test_rows_that_are_training_rows_are_left_out(make: Make) -> None:
     with pytest.raises(ConfigError, match="21 tasks asked of split 'held_in_test', which holds 20"):
         world.tasks("held_in_test", 21, 0)
     # Without data of its own for tests, verifiers gives the training rows again.
-    with pytest.raises(ConfigError, match="which holds 0"):
+    with pytest.raises(ConfigError, match="the environment has no eval_dataset"):
         make(**SUM).tasks("held_in_test", 1, 0)
 
 
@@ -156,3 +156,28 @@ def test_many_episodes_run_at_a_time_and_no_thread_is_left() -> None:
 def test_what_cannot_be_made_says_why(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         ENVIRONMENT.make(Choice("verifiers", settings))
+
+
+def test_an_environment_that_exits_costs_its_episode(make: Make) -> None:
+    world = make(target="tests.environments.verifiers_worlds:make_leaving")
+    [task] = world.tasks("train", 1, 0)
+    for _ in range(2):
+        world.reset(task)
+        with pytest.raises(EpisodeError, match="SystemExit: 3"):
+            world.step(say("up"))
+
+
+def test_an_environment_may_have_rows_for_evaluation_only(make: Make) -> None:
+    world = make(target="tests.environments.verifiers_worlds:make_for_evaluation_only")
+    assert len(world.tasks("held_in_test", 5, 0)) == 5
+    with pytest.raises(ConfigError, match="split 'train' is empty, because the environment has no"):
+        world.tasks("train", 1, 0)
+
+
+def test_a_reward_function_that_fails_is_an_error_and_not_a_score_of_0(make: Make) -> None:
+    world = make(target="tests.environments.verifiers_worlds:make_judged")
+    [task] = world.tasks("train", 1, 0)
+    for _ in range(2):
+        world.reset(task)
+        with pytest.raises(EpisodeError, match="ask_absent_judge failed: TimeoutError"):
+            world.step(say("up"))

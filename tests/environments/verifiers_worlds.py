@@ -86,3 +86,27 @@ def make_with_examples() -> LampEnv:
     return LampEnv(
         dataset=lamp_rows(0, 5), few_shot=shot, rubric=verifiers.Rubric(funcs=[is_there])
     )
+
+
+class LeavingEnv(LampEnv):
+    async def env_response(self, messages: Any, state: Any, **more: Any) -> Any:
+        raise SystemExit(3)
+
+
+def make_leaving() -> LeavingEnv:
+    return LeavingEnv(dataset=lamp_rows(0, 5), rubric=verifiers.Rubric(funcs=[is_there]))
+
+
+def make_for_evaluation_only() -> LampEnv:
+    return LampEnv(eval_dataset=lamp_rows(0, 5), rubric=verifiers.Rubric(funcs=[is_there]))
+
+
+async def ask_absent_judge(completion: Any) -> float:
+    raise TimeoutError("the judge does not answer")
+
+
+def make_judged() -> LampEnv:
+    rubrics = [verifiers.Rubric(funcs=[is_there]), verifiers.Rubric(funcs=[ask_absent_judge])]
+    return LampEnv(
+        dataset=lamp_rows(0, 5), rubric=verifiers.RubricGroup(rubrics=rubrics), max_turns=1
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ pytest.importorskip("inspect_ai", reason="the inspect extra is not installed")
 
 from inspect_ai import eval as inspect_eval
 from inspect_ai._util.error import PrerequisiteError
+from inspect_ai._util.registry import registry_params
 from inspect_ai.log import EvalLog
 from inspect_ai.model import (
     ChatMessageAssistant,
@@ -31,6 +33,7 @@ from atlas.environments.episode import start_episode
 from atlas.kinds import Choice
 from atlas.records import Message, Source
 from atlas.serving.inspect_tasks import inspect_task
+from tests.serving.closing import ClosingEnvironment
 
 PUSH = "tests.environments.push:PushEnvironment"
 TOOLS = "tests.environments.push:ToolPushEnvironment"
@@ -152,6 +155,8 @@ def test_a_limit_of_inspect_still_scores_the_episode_as_it_stands(tmp_path: Path
         (PUSH, {"episodes": 0}, "episodes"),
         ("babyay", {}, "environment 'babyay' is not known. Did you mean 'babyai'"),
         (PUSH, {"environment": "x"}, "leave out the argument 'environment'"),
+        (PUSH, {"limits": 3, "limits.step_seconds": 2}, "'limits' is a value, not a section"),
+        ("gymnasium", {"id": "Taxi-v4", "outcome.buy": 1}, "Did you mean 'by'"),
     ],
 )
 def test_a_wrong_argument_is_refused_before_the_evaluation(
@@ -160,6 +165,14 @@ def test_a_wrong_argument_is_refused_before_the_evaluation(
     with pytest.raises(PrerequisiteError) as refused:
         inspect_task(environment, arguments)
     assert words in str(refused.value)
+
+
+def test_settings_in_settings_are_given_as_on_the_command_line() -> None:
+    given = {"split": "train", "episodes": 2, "id": "Taxi-v4", "observation": "json"}
+    task = inspect_task("gymnasium", {**given, "outcome.reward": 8, "limits.step_seconds": 5})
+    told = registry_params(task.solver)
+    assert told["settings"]["outcome"]["reward"] == 8
+    assert told["limits"]["step_seconds"] == 5
 
 
 def test_every_row_of_the_table_is_a_task_under_the_name_of_the_package() -> None:
@@ -203,6 +216,7 @@ def test_a_log_of_babyai_is_read_back_as_the_episodes_that_were_played(tmp_path:
         assert [m.content for m in one.messages] == [m.content for m in own.messages]
         assert [s.response.content for s in one.steps] == [s.response.content for s in own.steps]
         assert one.prompt == own.prompt
+        assert one.task == own.task
         assert one.outcome.status == own.outcome.status == "success"
         assert one.outcome.score == pytest.approx(own.outcome.score)
         told = one.source.details["metadata"]
@@ -220,3 +234,26 @@ def test_a_canned_answer_of_the_prompt_is_no_step_of_the_model(tmp_path: Path) -
         assert [message.content for message in one.prompt] == ["Open the door.", "OK."]
         assert {step.response.content for step in one.steps} == {"push"}
         assert one.outcome.status == "success"
+
+
+def test_a_time_limit_of_inspect_closes_the_world(tmp_path: Path) -> None:
+    def answer(_: list[Any]) -> ModelOutput:
+        time.sleep(0.2)
+        return say("wait")
+
+    ClosingEnvironment.num_open = 0
+    task = inspect_task(
+        "tests.serving.closing:ClosingEnvironment",
+        {"split": "train", "episodes": 2, "max_steps": 50},
+    )
+    log = run(tmp_path, task, answer, time_limit=1)
+    assert [sample.limit and sample.limit.type for sample in log.samples or ()] == ["time"] * 2
+    assert ClosingEnvironment.num_open == 0
+
+
+def test_an_observation_over_the_message_limit_still_counts_its_step(tmp_path: Path) -> None:
+    task = inspect_task(PUSH, {"split": "train", "episodes": 1})
+    log = run(tmp_path, task, lambda _: say("push"), message_limit=3)
+    [sample] = log.samples or ()
+    told = (sample.scores or {})["success"]
+    assert (told.value, told.explanation) == ("C", "success")

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -287,3 +288,41 @@ def test_babyai_is_served_and_its_expert_wins_through_the_socket() -> None:
                 over = mine.terminated
             assert theirs.success
         remote.close()
+
+
+def test_a_session_that_waited_too_long_is_opened_again() -> None:
+    with serving("--env", PUSH, "tasks=8", "idle_seconds=0.3") as (address, _):
+        world = client(address)
+        [task] = world.tasks("train", 1, 0)
+        for _ in range(2):
+            assert world.reset(task)[0].content == "You see a door."
+            time.sleep(0.8)
+        world.close()
+
+
+def test_a_split_that_takes_long_to_list_delays_no_other_session() -> None:
+    slow = "tests.serving.closing:SlowSplitEnvironment"
+    with (
+        serving("--env", slow, "tasks=8") as (address, _),
+        open_socket(address) as other,
+        open_socket(address) as socket,
+    ):
+        other.send(json.dumps({"type": "reset", "data": {"split": "held_in_test"}}))
+        time.sleep(0.3)
+        started = time.monotonic()
+        assert ask(socket, "reset", seed=1)["type"] == "observation"
+        assert time.monotonic() - started < 2
+        assert json.loads(other.recv(timeout=20))["type"] == "observation"
+
+
+@pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_stopped_closes_its_worlds(way: signal.Signals, tmp_path: Path) -> None:
+    world = "tests.serving.closing:FileEnvironment"
+    with serving("--env", world, "tasks=8", f"word={tmp_path}") as (address, process):
+        with open_socket(address) as socket:
+            ask(socket, "reset")
+            assert list(tmp_path.iterdir())
+            process.send_signal(way)
+            process.wait(20)
+        assert process.returncode == 0
+        assert not list(tmp_path.iterdir())

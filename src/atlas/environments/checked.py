@@ -13,8 +13,8 @@ from atlas.errors import EpisodeError
 from atlas.records import Message, Record, Task
 
 CheckedT = TypeVar("CheckedT")
-# Also the booleans of numpy.
-Flag = Annotated[bool, BeforeValidator(bool)]
+# Also the booleans of numpy. A text such as "False" or another number than 0 and 1 is refused.
+Flag = Annotated[bool, BeforeValidator(lambda given: getattr(given, "item", lambda: given)())]
 
 
 class _Result(Record):

@@ -62,6 +62,9 @@ def _plain(value: Any) -> Any:
             return float(f"{value:.{DIGITS}g}")
         case Mapping():
             return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple():
             return [_plain(item) for item in value]
+        case set() | frozenset():
+            # The order of a set differs from process to process.
+            return sorted(map(_plain, value), key=json.dumps)
     return str(value)

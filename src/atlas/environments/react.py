@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from atlas.records import Message
 
 _MARKER = re.compile(r"\baction\s*:", re.IGNORECASE)
+_NUMBER = re.compile(r"([+-]?\d{1,9})\.?")
 NO_ACTION = (
     'No action found. Answer with "Thought:", your thought, '
     'then "Action:" and one action on the next line.'
@@ -36,6 +37,16 @@ def action_lines(response: str) -> Iterator[str]:
     """The lines after the last "Action:", stripped; none without that marker."""
     _, *rest = _MARKER.split(response)
     return (line.strip() for line in (rest[-1].splitlines() if rest else ()))
+
+
+def parse_number(action: str) -> int | None:
+    """The whole number that an action is; None if it is another text.
+
+    >>> parse_number("3."), parse_number("-1"), parse_number("--3")
+    (3, -1, None)
+    """
+    found = _NUMBER.fullmatch(action.strip())
+    return None if found is None else int(found[1])
 
 
 def react_message(thought: str, action: str) -> Message:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import combinations
+from collections.abc import Iterator, Mapping
+from itertools import combinations, islice
 from typing import Any
 
 from pydantic import Field
@@ -30,8 +30,11 @@ DEFAULT_RANGES = {
 }
 
 
-def refuse_shared_seeds(splits: Mapping[str, SeedRange]) -> Mapping[str, SeedRange]:
-    """The splits, if no two with the same arguments have a seed in common.
+def refuse_shared_seeds(splits: Mapping[str, SeedRange], shared: Mapping[str, Any]) -> None:
+    """Check that no two splits with the same arguments have a seed in common.
+
+    Args:
+        shared: the arguments of all splits.
 
     Raises:
         ValueError: a task would be in two splits, or no split is given.
@@ -41,12 +44,11 @@ def refuse_shared_seeds(splits: Mapping[str, SeedRange]) -> Mapping[str, SeedRan
     for (name, one), (other, two) in combinations(splits.items(), 2):
         first = max(one.first_seed, two.first_seed)
         last = min(one.first_seed + one.num_seeds, two.first_seed + two.num_seeds) - 1
-        if first <= last and one.kwargs == two.kwargs:
+        if first <= last and {**shared, **one.kwargs} == {**shared, **two.kwargs}:
             raise ValueError(
                 f"'{name}' and '{other}' have the seeds {first} to {last} in common. Give each "
                 "split its own seeds"
             )
-    return splits
 
 
 def seed_tasks(
@@ -58,6 +60,7 @@ def seed_tasks(
         ConfigError: the split is unknown, or has fewer seeds.
     """
     check_split(world, split, splits)
+<<<<<<< HEAD
     seeds = splits[split]
     if num_tasks > seeds.num_seeds:
         raise too_few(world, split, num_tasks, seeds.num_seeds)
@@ -69,3 +72,17 @@ def seed_tasks(
         Task(id=f"{world}/{split}/{own}", environment=world, group=split, split=split, seed=own)
         for own in own_seeds
     ]
+=======
+    if num_tasks > (num_seeds := splits[split].num_seeds):
+        raise too_few(world, split, num_tasks, num_seeds)
+    return list(islice(iterate_tasks(world, splits[split], split, seed), num_tasks))
+
+
+def iterate_tasks(world: str, seeds: SeedRange, split: str, seed: int) -> Iterator[Task]:
+    """All tasks of a split, from a place that `seed` determines."""
+    for number in range(seeds.num_seeds):
+        own = seeds.first_seed + (seed * STRIDE + number) % seeds.num_seeds
+        yield Task(
+            id=f"{world}/{split}/{own}", environment=world, group=split, split=split, seed=own
+        )
+>>>>>>> brk-doors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from atlas.config import Config
@@ -17,10 +18,12 @@ class SuccessRule(Config):
     by: Literal["reward", "key", "terminated"] = Field(
         default="reward",
         description="success is a total reward of at least `reward`; or the value of "
-        "`success_key` is true; or the task ended before a limit",
+        "`success_key` is true, or 1; or the task ended before a limit",
     )
     reward: float = Field(
-        default=1.0, description="the least total reward of an episode that is a success"
+        default=1.0,
+        description="the least total reward of an episode that is a success; if 0 or less, it "
+        "counts only once the world ended the episode",
     )
     success_key: str | None = Field(
         default=None, description="key of the world's details that is true after a success"
@@ -38,18 +41,28 @@ class SuccessRule(Config):
         return self
 
     def judge(
-        self, total_reward: float, is_terminated: bool, details: Mapping[str, Any]
+        self,
+        total_reward: float,
+        details: Mapping[str, Any],
+        *,
+        is_terminated: bool,
+        is_over: bool,
     ) -> tuple[bool, float]:
         """(success, score) of an episode so far.
 
+        Args:
+            is_terminated: the task ended before a limit.
+            is_over: the world ended the episode, maybe at a limit of its own.
+
         Raises:
-            EpisodeError: the score is not a number.
+            EpisodeError: the score is not a number, or the value of a key neither true nor false.
         """
         match self.by:
             case "reward":
-                success = total_reward >= self.reward
+                # Costs add up to less at each step: before the end, nothing is reached yet.
+                success = total_reward >= self.reward and (self.reward > 0 or is_over)
             case "key":
-                success = bool(details.get(self.success_key or "", False))
+                success = is_true(details, self.success_key)
             case "terminated":
                 success = is_terminated
         score = details.get(self.score_key) if self.score_key is not None else None
@@ -59,3 +72,20 @@ class SuccessRule(Config):
             return success, float(score)
         except (TypeError, ValueError):
             raise EpisodeError(f"'{self.score_key}' is {score!r:.60}, expected a number") from None
+
+
+def is_true(details: Mapping[str, Any], key: str | None) -> bool:
+    """Whether the value of a key is true, or a number from 1 on; False without key or value.
+
+    Raises:
+        EpisodeError: it is neither, such as the text "False".
+    """
+    value = details.get(key) if key is not None else None
+    if isinstance(value, np.generic | np.ndarray) and value.size == 1:
+        value = value.item()
+    if value is None:
+        return False
+    # NaN is the only number that differs from itself.
+    if not isinstance(value, bool | int | float) or value != value:
+        raise EpisodeError(f"'{key}' is {value!r:.60}, expected true or false")
+    return value >= 1

@@ -25,8 +25,8 @@ from atlas.store.paths import name_fault
 SUITES = Path("recipes/suites")
 # The key of a suite that is another one with changes.
 FROM = "from"
-# The setting of an environment that is played over HTTP.
-ADDRESS = "url"
+# The settings that hold the address of a server, of which an environment has at most one.
+ADDRESSES = ("url", "base_url")
 # Files of the run folder that holds the folders of the entries.
 RESERVED = ("config.yaml", "manifest.json", "metrics.json", "problems.jsonl", "trajectories.jsonl")
 
@@ -46,7 +46,8 @@ class SuiteEntry(Config):
     )
     world: str | None = Field(
         default=None,
-        description="what counts as one world in averages; none: its server, or the environment",
+        description="what counts as one world in averages; none: its server, or the environment "
+        "(for gymnasium, openenv and verifiers: the world that it plays)",
     )
     group: str | None = Field(default=None, description="the kind of skill, for averages by kind")
     difficulty: str | None = Field(default=None, description="for averages by difficulty")
@@ -66,7 +67,9 @@ class SuiteEntry(Config):
     @property
     def world_name(self) -> str:
         """The world that the entry is a part of."""
-        return self.world or self.server or self.environment.name
+        # The rows that play worlds from outside name the world in their settings.
+        own = getattr(self.environment.settings, "name", None)
+        return self.world or self.server or own or self.environment.name
 
 
 class Suite(Config):
@@ -96,7 +99,8 @@ class Suite(Config):
             if server is None:
                 entries[name] = entry
             elif address := servers.get(server):
-                world = {**ENVIRONMENT.written(entry.get("environment")), ADDRESS: address}
+                world = ENVIRONMENT.written(entry.get("environment"))
+                world[_address_of(world)] = address
                 entries[name] = {**entry, "environment": world}
             elif server in servers:
                 without.append(str(name))
@@ -161,6 +165,12 @@ def _changed_entries(
             advice = nearest(str(name), entries)
             raise ConfigError(f"suite {path} has no entry '{name}' to change. {advice}")
     return found
+
+
+def _address_of(world: Mapping[str, Any]) -> str:
+    """The setting of an environment that holds its server's address."""
+    known = getattr(ENVIRONMENT.find(str(world.get("name"))), "Config", Config).model_fields
+    return next((name for name in ADDRESSES if name in known), ADDRESSES[0])
 
 
 def _find_suite(given: Any) -> Path:

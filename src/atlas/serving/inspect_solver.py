@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from anyio import CancelScope
 from anyio.to_thread import run_sync
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ModelOutput, get_model
 from inspect_ai.scorer import (
@@ -56,11 +57,13 @@ def play_episode(environment: str, settings: dict[str, Any], limits: dict[str, A
     world_limits = Limits.model_validate(limits)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        worlds = await run_sync(lambda: Worlds.of(choice, 1, world_limits))
+        worlds = Worlds.of(choice, 1, world_limits)
         try:
             return await _play(state, worlds)
         finally:
-            await run_sync(worlds.close)
+            # A time limit of Inspect cancels the sample, and would cancel this, too.
+            with CancelScope(shield=True):
+                await run_sync(worlds.close)
 
     return solve
 
@@ -83,8 +86,9 @@ async def _play(state: TaskState, worlds: Worlds) -> TaskState:
         state.messages.append(output.message)
         result = await _do(worlds, partial(take_step, response=response))
         episode.add_step(response, result, is_cut=output.stop_reason == "max_tokens")
-        state.messages += _inspect_messages(result.observation)
+        # First, because a new message may be one too many for Inspect.
         _note(state, episode)
+        state.messages += _inspect_messages(result.observation)
     state.completed = True
     _refuse_unfinished(episode, state.output)
     return state

@@ -48,11 +48,12 @@ def inspect_task(environment: str, arguments: dict[str, Any]) -> InspectTask:
     """
     from inspect_ai._util.error import PrerequisiteError
 
-    own = arguments.keys() & InspectTaskConfig.model_fields.keys()
-    settings = {key: value for key, value in arguments.items() if key not in own}
-    values: dict[str, Any] = {key: arguments[key] for key in own}
-    values["environment"] = {"name": environment, **settings}
     try:
+        arguments = _nested(arguments)
+        own = arguments.keys() & InspectTaskConfig.model_fields.keys()
+        settings = {key: value for key, value in arguments.items() if key not in own}
+        values: dict[str, Any] = {key: arguments[key] for key in own}
+        values["environment"] = {"name": environment, **settings}
         if "environment" in own:
             raise ConfigError(f"atlas/{environment}: leave out the argument 'environment'.")
         config = check_config(InspectTaskConfig, values, f"atlas/{environment}")
@@ -76,6 +77,20 @@ def inspect_task(environment: str, arguments: dict[str, Any]) -> InspectTask:
         fail_on_error=False,
         metadata={"environment": environment, "split": config.split, "seed": config.seed},
     )
+
+
+def _nested(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments in which `outcome.by` is the key `by` of `outcome`, as on the command line."""
+    found: dict[str, Any] = {}
+    for key, value in arguments.items():
+        *path, last = key.split(".")
+        inner = found
+        for name in path:
+            inner = inner.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"argument '{key}': '{name}' is a value, not a section.")
+        inner[last] = value
+    return found
 
 
 def _sample(one: Task) -> Sample:

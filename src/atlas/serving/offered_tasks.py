@@ -63,6 +63,9 @@ class OfferedTasks:
         return tasks[seed % len(tasks)]
 
     def _of(self, split: str) -> Sequence[Task]:
+        if (known := self._tasks.get(split)) is not None:
+            # Without the lock, which is held while another split is listed.
+            return known
         with self._lock:
             if split not in self._tasks:
                 if len(self._tasks) == MAX_SPLITS:

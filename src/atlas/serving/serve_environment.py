@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,8 @@ from atlas.errors import ConfigError
 from atlas.kinds import Choice
 from atlas.serving.offered_tasks import OfferedTasks
 from atlas.serving.openenv_session import Session, fault
+
+CLOSING_SECONDS = 2.0
 
 
 class ServeConfig(Config):
@@ -60,7 +63,7 @@ class ServeConfig(Config):
 
 
 def serve_environment(config: ServeConfig, on_start: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C.
+    """Serve until Ctrl-C or SIGTERM.
 
     Args:
         on_start: called with the server's address once it accepts clients.
@@ -82,6 +85,8 @@ def serve_environment(config: ServeConfig, on_start: Callable[[str], None]) -> N
             origins=[None],
             process_request=_process_request,
             max_size=config.max_message_kib << 10,
+            # A client that is gone does not answer.
+            close_timeout=CLOSING_SECONDS,
             logger=logger,
         )
     except OSError as error:
@@ -92,6 +97,7 @@ def serve_environment(config: ServeConfig, on_start: Callable[[str], None]) -> N
     port = server.socket.getsockname()[1]
     host = f"[{config.host}]" if ":" in config.host else config.host
     on_start(f"http://{host}:{port}")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -99,6 +105,7 @@ def serve_environment(config: ServeConfig, on_start: Callable[[str], None]) -> N
     finally:
         hall.close()
         server.shutdown()
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Hall:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 
 from atlas.config import Config
 from atlas.environments.instruction import INSTRUCTION_HELP
@@ -55,12 +55,22 @@ class GymnasiumConfig(Config):
     outcome: SuccessRule = Field(
         default=SuccessRule(), description="when an episode is a success; its details are info"
     )
-    splits: Annotated[dict[str, SeedRange], AfterValidator(refuse_shared_seeds)] = Field(
+    splits: dict[str, SeedRange] = Field(
         default=DEFAULT_RANGES, description="the seeds of each split"
+    )
+    divide: Literal["seed", "observation"] = Field(
+        default="seed",
+        description="how splits are kept apart. seed: by their seeds; observation: each first "
+        "observation is in one split only, and once",
     )
     max_steps: int = Field(
         default=50, ge=1, description="number of turns after which an episode is truncated"
     )
+
+    @model_validator(mode="after")
+    def _splits_share_no_task(self) -> GymnasiumConfig:
+        refuse_shared_seeds(self.splits, self.kwargs)
+        return self
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +12,19 @@ from atlas.environments.gymnasium.config import GymnasiumConfig
 from atlas.environments.instruction import load_instruction
 from atlas.environments.observation_text import drawing_text, json_text, part_of
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
-from atlas.environments.seed_ranges import seed_tasks
+from atlas.environments.seed_ranges import iterate_tasks, seed_tasks
+from atlas.environments.splits import SHARES, check_split, draw_tasks, split_of
+from atlas.environments.success_rule import is_true
 from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.extras import require_extras
 from atlas.lookup import look_up
 from atlas.records import Message, Task
+
+OF_RESET = "observation, info"
+OF_STEP = "observation, reward, terminated, truncated, info"
+# Tasks of a split whose first observations are compared, and how long that may take.
+NUM_COMPARED = 10
+COMPARING_SECONDS = 5.0
 
 
 class GymnasiumEnvironment:
@@ -39,9 +48,11 @@ class GymnasiumEnvironment:
             )
         self._config = config
         self.name = config.name
-        self._kwargs = config.kwargs
+        # A world may need arguments that only its splits give.
+        self._kwargs = self._kwargs_of(next(iter(config.splits)))
         self._env: Any = _make(config, self._kwargs)
         self._words = ActionWords(self._env.action_space, config.actions)
+        self._told_hint = self._words.hint
         form = f"\n\n{ANSWER_FORMAT}" if config.reply == "react" else ""
         self.prompt = load_instruction(
             config.instruction, f"Solve the task. {self._words.hint}{form}", f"{self.name}/"
@@ -51,26 +62,64 @@ class GymnasiumEnvironment:
         self._info: dict[str, Any] = {}
 
     def tasks(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
-        return seed_tasks(self.name, self._config.splits, split, num_tasks, seed)
+        splits = self._config.splits
+        if self._config.divide == "seed":
+            return seed_tasks(self.name, splits, split, num_tasks, seed)
+        check_split(self.name, split, splits)
+        shares = {name: SHARES.get(name, SHARES["held_in_test"]) for name in splits}
+        candidates = iterate_tasks(self.name, splits[split], split, seed)
+        return draw_tasks(
+            self.name,
+            split,
+            num_tasks,
+            ((self.reset(task)[0].content, task) for task in candidates),
+            lambda content: split_of(content, shares) == split,
+        )
 
     def notes(self, split: str) -> Sequence[str]:
-        """How the splits are divided, which the user has to judge."""
-        return (
-            f"{self.name}: the splits are divided by seed. Two seeds may give the same task; the "
-            "world does not say so.",
-        )
+        """How the splits are divided, which the user has to judge by some first observations."""
+        found = []
+        if self._config.divide == "seed":
+            found.append(
+                f"{self.name}: the splits are divided by seed. Two seeds may give the same task; "
+                "the world does not say so."
+            )
+        texts = self._first_texts(split) if self._config.divide == "seed" else []
+        if (num_different := len(set(texts))) < len(texts):
+            found.append(
+                f"{self.name}: the first {len(texts)} tasks of '{split}' have only "
+                f"{num_different} different first observations. Tasks may be the same. "
+                "Set divide=observation."
+            )
+        known = set(self._first_texts("train") if split != "train" else ())
+        if num_known := sum(text in known for text in texts):
+            found.append(
+                f"{self.name}: {num_known} of the first {len(texts)} tasks of '{split}' begin as "
+                "training tasks do. Test tasks may be training tasks. Set divide=observation."
+            )
+        rule = self._config.outcome
+        least = getattr(self._env.spec, "reward_threshold", None) if self._env else None
+        if rule.by == "reward" and least is not None and least > rule.reward:
+            found.append(
+                f"{self.name}: an episode is a success from a total reward of {rule.reward:g} on "
+                f"(outcome.reward); gymnasium calls the world solved from {least:g} on."
+            )
+        return found
 
     def reset(self, task: Task) -> tuple[Message, ...]:
         """Start the world with the task's seed, and with the arguments of its split."""
-        seeds = self._config.splits.get(task.split or "")
-        kwargs = self._config.kwargs | (seeds.kwargs if seeds is not None else {})
+        kwargs = self._kwargs_of(task.split)
         if self._env is None or kwargs != self._kwargs:
             self.close()
             self._env, self._kwargs = _make(self._config, kwargs), kwargs
             self._words = ActionWords(self._env.action_space, self._config.actions)
         self._num_turns, self._total = 0, 0.0
-        observation, self._info = self._env.reset(seed=task.seed)
-        return user(self._written(observation))
+        observation, info = self._parts(self._env.reset(seed=task.seed), "reset", OF_RESET)
+        self._info = info or {}
+        hint = self._words.hint
+        # The actions of a split may be others than those that the prompt names.
+        more = "" if hint == self._told_hint else f"\n\n{hint}"
+        return user(f"{self._written(observation)}{more}")
 
     def step(self, response: Message) -> StepResult:
         """Carry out the action in the text of the response."""
@@ -88,14 +137,19 @@ class GymnasiumEnvironment:
         elif chosen is None:
             seen = f"'{action[:80]}' is not an action here. {self._words.hint}"
         else:
-            observation, given, terminated, truncated, self._info = self._env.step(chosen)
+            returned = self._parts(self._env.step(chosen), "step", OF_STEP)
+            observation, given, terminated, truncated, info = returned
+            self._info = info or {}
             reward = float(given)
             self._total += reward
             seen = self._written(observation)
-            is_invalid = self._config.invalid_key is not None and bool(
-                self._info.get(self._config.invalid_key, False)
-            )
-        success, score = self._config.outcome.judge(self._total, bool(terminated), self._info)
+            is_invalid = is_true(self._info, self._config.invalid_key)
+        success, score = self._config.outcome.judge(
+            self._total,
+            self._info,
+            is_terminated=bool(terminated),
+            is_over=bool(terminated or truncated),
+        )
         is_late = truncated or self._num_turns >= self._config.max_steps
         return StepResult(
             observation=user(seen),
@@ -113,6 +167,39 @@ class GymnasiumEnvironment:
         env, self._env = self._env, None
         if env is not None:
             env.close()
+
+    def _parts(self, returned: Any, method: str, expected: str) -> tuple[Any, ...]:
+        """What a method of the world returned.
+
+        Raises:
+            ConfigError: it is not what Gymnasium expects, as in versions of Gym before 0.26.
+        """
+        if isinstance(returned, tuple) and len(returned) == expected.count(",") + 1:
+            return returned
+        found = f"{len(returned)} values" if isinstance(returned, tuple) else f"{returned!r:.60}"
+        raise ConfigError(
+            f"gymnasium: {method} of '{self.name}' returned {found}, expected ({expected}). A "
+            "world for Gym before 0.26 needs a wrapper, such as shimmy."
+        )
+
+    def _first_texts(self, split: str) -> list[str]:
+        """The first observations of some tasks; fewer if the world is slow or breaks."""
+        seeds, texts = self._config.splits.get(split), []
+        end = time.monotonic() + COMPARING_SECONDS
+        if seeds is not None:
+            for task in self.tasks(split, min(NUM_COMPARED, seeds.num_seeds), 0):
+                try:
+                    texts.append(self.reset(task)[0].content)
+                except Exception:
+                    # The episodes will say why.
+                    break
+                if time.monotonic() > end:
+                    break
+        return texts
+
+    def _kwargs_of(self, split: str | None) -> dict[str, Any]:
+        seeds = self._config.splits.get(split or "")
+        return self._config.kwargs | (seeds.kwargs if seeds is not None else {})
 
     def _written(self, observation: Any) -> str:
         """What the agent sees.

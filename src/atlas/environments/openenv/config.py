@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 
 from atlas.config import SPEED_ONLY, Config
 from atlas.environments.instruction import INSTRUCTION_HELP
@@ -54,7 +54,7 @@ class OpenEnvConfig(Config):
         description="when an episode is a success; its details are the fields of the observation "
         "and of its metadata",
     )
-    splits: Annotated[dict[str, SeedRange], AfterValidator(refuse_shared_seeds)] = Field(
+    splits: dict[str, SeedRange] = Field(
         default=DEFAULT_RANGES, description="the seeds of each split"
     )
     max_steps: int = Field(
@@ -69,6 +69,19 @@ class OpenEnvConfig(Config):
     max_message_mib: Annotated[int, SPEED_ONLY] = Field(
         default=16, ge=1, description="the largest message that is accepted, in MiB"
     )
+
+    @model_validator(mode="after")
+    def _splits_share_no_task(self) -> OpenEnvConfig:
+        refuse_shared_seeds(self.splits, self.reset_fields)
+        for given in (self.reset_fields, *(one.kwargs for one in self.splits.values())):
+            if "seed" in given:
+                raise ValueError("seed is the task's own: leave it out of reset_fields and kwargs")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What the world is called in records."""
+        return self.world
 
     def needed_extras(self) -> tuple[str, ...]:
         return ("openenv",)

@@ -103,6 +103,11 @@ class Connection:
             try:
                 return self.ask("reset", data)
             except RefusedError as refusal:
+                if refusal.code == "SESSION_ERROR" and not is_new:
+                    # The server closed a session that was not used for long.
+                    self.drop()
+                    is_new = True
+                    continue
                 if refusal.code != "CAPACITY_REACHED":
                     raise
                 self.drop()

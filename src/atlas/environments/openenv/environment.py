@@ -15,7 +15,7 @@ from atlas.environments.instruction import load_instruction
 from atlas.environments.openenv.answers import Seen, read_seen, read_tools
 from atlas.environments.openenv.config import OpenEnvConfig
 from atlas.environments.openenv.connection import Connection, RefusedError
-from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
+from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, parse_number, user
 from atlas.environments.seed_ranges import seed_tasks
 from atlas.errors import ConfigError, EpisodeError
 from atlas.extras import require_extras
@@ -84,7 +84,7 @@ class OpenEnvEnvironment:
         seeds = self._config.splits.get(task.split or "")
         data = {**self._config.reset_fields, **(seeds.kwargs if seeds is not None else {})}
         try:
-            seen = read_seen(self._connection.begin({"seed": task.seed, **data}))
+            seen = read_seen(self._connection.begin({**data, "seed": task.seed}))
         except RefusedError as refusal:
             raise EpisodeError(f"the server refused to reset: {refusal.code}: {refusal}") from None
         except EpisodeError:
@@ -187,11 +187,11 @@ class OpenEnvEnvironment:
         match self._config.actions:
             case "json":
                 found = _json_object(text)
-                return None if found is None else {**fields, **found}
+                # The model does not change what is the same at each step.
+                return None if found is None else {**found, **fields}
             case "number":
-                digits = text.removesuffix(".")
-                is_number = digits.lstrip("-").isdecimal() and len(digits) < 10
-                return {**fields, self._config.action_field: int(digits)} if is_number else None
+                number = parse_number(text)
+                return None if number is None else {**fields, self._config.action_field: number}
         return {**fields, self._config.action_field: text}
 
     def _result(
@@ -203,7 +203,9 @@ class OpenEnvEnvironment:
         is_invalid: bool,
     ) -> StepResult:
         done = self._last.done
-        success, score = self._config.outcome.judge(self._total, done, self._last.details)
+        success, score = self._config.outcome.judge(
+            self._total, self._last.details, is_terminated=done, is_over=done
+        )
         return StepResult(
             observation=observation,
             reward=reward,
@@ -218,7 +220,16 @@ class OpenEnvEnvironment:
 
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(text or "{}")
+        found = json.loads(text or "{}", parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity, which Python reads and other servers do not.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{name} is not JSON")

@@ -17,6 +17,7 @@ from atlas.environments.experts import stream
 from atlas.environments.react import user
 from atlas.environments.splits import check_split, take_tasks
 from atlas.environments.verifiers.config import VerifiersWorldConfig
+from atlas.environments.verifiers.rewards import watch_rewards
 from atlas.environments.verifiers.rollout import Ended, LoopThread, Rollout
 from atlas.errors import AtlasError, ConfigError, EpisodeError
 from atlas.extras import require_extras
@@ -49,6 +50,7 @@ class VerifiersEnvironment:
         self._config = config
         self.name = config.name
         self._env = _make(config)
+        watch_rewards(self._env.rubric)
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._thread: LoopThread | None = None
         self._rollout: Rollout | None = None
@@ -140,6 +142,8 @@ class VerifiersEnvironment:
 
     def _end(self, turn: Ended, action: str | None, *, is_invalid: bool) -> StepResult:
         self._rollout = None
+        if isinstance(turn.error, EpisodeError):
+            raise turn.error
         if turn.error is not None:
             raise EpisodeError(f"{type(turn.error).__name__}: {turn.error}") from turn.error
         state = turn.state
@@ -151,7 +155,9 @@ class VerifiersEnvironment:
         observation = tuple(completion[answered:])
         is_limit = bool(state.get("is_truncated")) or state.get("stop_condition") in LIMITS
         details = {**(state["metrics"] or {}), "reward": min(max(reward, 0.0), 1.0)}
-        success, score = self._config.outcome.judge(reward, not is_limit, details)
+        success, score = self._config.outcome.judge(
+            reward, details, is_terminated=not is_limit, is_over=True
+        )
         return StepResult(
             observation=observation or user("The episode is over."),
             reward=reward,
@@ -182,11 +188,16 @@ class VerifiersEnvironment:
     def _rows_of(self, split: str) -> list[dict[str, Any]]:
         """The rows of a split; test rows that equal a training row are left out."""
         if split not in self._rows:
-            if split == "train":
-                rows = self._env.get_dataset().to_list()
-            else:
-                known = {_content(row) for row in self._rows_of("train")}
-                rows = self._env.get_eval_dataset().to_list()
+            train, test = _data_of(self._env)
+            if (data := train if split == "train" else test) is None:
+                field = "dataset" if split == "train" else "eval_dataset"
+                raise ConfigError(
+                    f"{self.name}: split '{split}' is empty, because the environment has no "
+                    f"{field}. Choose the other split."
+                )
+            rows = data.to_list()
+            if split != "train" and train is not None:
+                known = {_content(row) for row in train.to_list()}
                 rows = [row for row in rows if _content(row) not in known]
             self._rows[split] = rows
         return self._rows[split]
@@ -217,6 +228,16 @@ def _make(config: VerifiersWorldConfig) -> Any:
     if not isinstance(env, verifiers.MultiTurnEnv):
         raise ConfigError(f"{what} is a {type(env).__name__}, expected a verifiers.MultiTurnEnv.")
     return env
+
+
+def _data_of(env: Any) -> tuple[Any, Any]:
+    """The data for training and for evaluation; None for what the environment does not have.
+
+    `get_dataset` and `get_eval_dataset` raise an error, or return the other, in that case.
+    """
+    env.build_dataset()
+    env.build_eval_dataset()
+    return env.dataset, env.eval_dataset
 
 
 def _content(row: Mapping[str, Any]) -> str:

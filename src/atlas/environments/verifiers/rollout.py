@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
+from atlas.environments.verifiers.rewards import score_rollout
 from atlas.errors import EpisodeError
 
 CLOSING_SECONDS = 10.0
@@ -97,8 +98,9 @@ class Rollout:
     async def _run(self, environment: Any, row: dict[str, Any]) -> None:
         try:
             state = await environment.rollout(row, make_client(self.ask), "atlas", {})
-            await environment.rubric.score_rollout(state)
-        except Exception as error:
+            await score_rollout(environment.rubric, state)
+        except BaseException as error:
+            # Also a cancellation or an exit of the environment: the other side waits.
             self._events.put(Ended(None, error))
         else:
             self._events.put(Ended(state, state.get("error")))

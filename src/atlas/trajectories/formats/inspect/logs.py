@@ -13,6 +13,7 @@ import json
 import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -242,7 +243,7 @@ def _reading(
     digest: str,
     remarks: Sequence[Remark],
 ) -> Reading:
-    task = Task(id=str(sample.id), environment=str(log.eval.task))
+    task = _task(log, sample)
     details = {"model": log.eval.model, "run_id": log.eval.run_id, "epoch": sample.epoch}
     if metadata := details_of_row(sample.metadata or {}, ()):
         details["metadata"] = metadata
@@ -258,6 +259,15 @@ def _reading(
         tools=_tools(sample),
         remarks=remarks,
     )
+
+
+def _task(log: Any, sample: Any) -> Task:
+    """The task of a sample. One that atlas wrote into the metadata keeps its split and group."""
+    told = sample.metadata or {}
+    if told.keys() == Task.model_fields.keys() and told["id"] == sample.id:
+        with suppress(ValidationError):
+            return Task.model_validate(told)
+    return Task(id=str(sample.id), environment=str(log.eval.task))
 
 
 def _refuse_large_sample(sample: Any) -> None:
