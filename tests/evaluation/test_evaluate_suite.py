@@ -230,6 +230,27 @@ def test_crashed_and_refused_episodes_are_counted_apart(tmp_path: Path) -> None:
     assert counted == {"refuses": (2, 0, 2), "breaks": (3, 1, 0)}
 
 
+def test_an_entry_that_is_in_no_average_is_said(tmp_path: Path) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return completion(None, refusal="I will not") if "tools" in body else completion("push")
+
+    entries = {name: ENTRIES[name] for name in ("door", "tool")}
+    with serve(answer) as server:
+        evaluate_suite(served(server.url, entries), tmp_path / "suite")
+    [problem] = read_records(tmp_path / "suite" / "problems.jsonl", Problem)
+    assert problem.item == "tool"
+    assert "in no average, because none of its 2 episodes can be scored" in problem.reason
+    assert problem.reason.endswith("I will not")
+
+
+def test_several_processes_play_a_suite_with_the_same_result(tmp_path: Path) -> None:
+    entries = {"door": ENTRIES["door"]}
+    with serve(push) as server:
+        one = evaluate_suite(served(server.url, entries), tmp_path / "one")
+        two = evaluate_suite(served(server.url, entries, workers=2, worlds=2), tmp_path / "two")
+    assert one.outputs["door/episodes.jsonl"] == two.outputs["door/episodes.jsonl"]
+
+
 def test_remarks_of_an_environment_are_printed_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

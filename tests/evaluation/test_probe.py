@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atlas.environments.recorded_settings import recorded_environment
 from atlas.environments.replay import replay_difference, replay_opening
 from atlas.environments.worlds import Worlds
 from atlas.errors import ConfigError
@@ -19,8 +20,9 @@ from atlas.store.readers import read_trajectories
 from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
 from atlas.trajectories.collect_experts import CollectConfig, collect_experts
+from atlas.trajectories.collect_suite import CollectSuiteConfig, collect_suite
 from atlas.trajectories.write_trajectories import write_trajectories
-from tests.environments.push import ToolPushEnvironment
+from tests.environments.push import PushConfig, ToolPushEnvironment
 
 PUSH = Choice("tests.environments.push:PushEnvironment")
 
@@ -157,8 +159,10 @@ def test_a_replay_that_differs_is_a_problem_and_not_a_failure(
 
 
 def test_an_environment_that_is_not_known_is_a_config_error(
-    runs: tuple[Path, Path], tmp_path: Path
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert recorded_environment("chess", runs[0]) is None
+    monkeypatch.setattr(f"{probe_steps.__module__}.recorded_environment", lambda *_: None)
     with pytest.raises(ConfigError, match=r"environment 'push' .* cannot be played here"):
         probe_steps(config(environment=None), *runs, tmp_path / "probe")
     with pytest.raises(ValueError, match="all 3 rollouts are the same"):
@@ -201,3 +205,34 @@ def test_the_unit_is_the_trajectory_and_what_ended_or_broke_is_left_out() -> Non
     assert metrics.selected_minus_control is not None
     assert metrics.selected_minus_control.difference.value == 0.5
     assert metrics.selected_minus_control.num_trajectories == 1
+
+
+def test_the_environment_is_played_with_the_settings_of_the_run(
+    tmp_path: Path, runs: tuple[Path, Path]
+) -> None:
+    trajectories, selection = runs
+    # The run names its environment by its class, and the tasks say 'push'.
+    manifest = probe_steps(config(environment=None), trajectories, selection, tmp_path / "own")
+    given = probe_steps(config(), trajectories, selection, tmp_path / "given")
+    assert manifest.summary == given.summary
+    assert recorded_environment("push", trajectories) == Choice(
+        PUSH.name, PushConfig.model_validate({})
+    )
+
+
+def test_settings_that_a_suite_plays_in_two_ways_are_not_guessed(tmp_path: Path) -> None:
+    def entry(max_steps: int, split: str) -> dict[str, object]:
+        environment = {"name": "maze", "max_steps": max_steps}
+        return {"environment": environment, "split": split, "episodes": 2}
+
+    def collected(name: str, other: int) -> Path:
+        entries = {"a": entry(7, "train"), "b": entry(other, "held_in_test")}
+        suite = CollectSuiteConfig.model_validate({"suite": {"entries": entries}, "workers": 1})
+        collect_suite(suite, tmp_path / name)
+        return tmp_path / name
+
+    found = recorded_environment("maze", collected("same", 7))
+    assert found is not None
+    assert found.settings.max_steps == 7
+    with pytest.raises(ConfigError, match="2 different settings"):
+        recorded_environment("maze", collected("different", 9))

@@ -190,7 +190,7 @@ def changed(trajectory: Trajectory, index: int) -> Trajectory:
         ),
         (
             pushed(4).model_copy(update={"task": Task(id="x", environment="chess")}),
-            "environment 'chess' cannot be played here. Known: babyai, push. Name your own",
+            "environment 'chess' cannot be played here. Known: agentgym, ",
         ),
         (
             pushed(4).model_copy(update={"task": Task(id="x", environment="push")}),

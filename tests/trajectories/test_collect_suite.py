@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from atlas.config import check_config
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, RunError
 from atlas.records import Problem
 from atlas.store.readers import read_trajectories
 from atlas.store.record_files import read_records
@@ -72,3 +72,26 @@ def test_two_entries_may_not_hold_the_same_task(tmp_path: Path) -> None:
     twice = {**ENTRIES, "again": {"environment": {"name": PUSH, "max_steps": 3}}}
     with pytest.raises(ConfigError, match=r"'push' and 'again' .* both hold the task 'push/0'"):
         collect_suite(config(twice), tmp_path / "all")
+
+
+def test_a_finished_run_needs_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = check_config(CollectConfig, {**ENTRIES["push"], "workers": 1}, "recipe")
+    before = collect_suite(config(), tmp_path / "all"), collect_experts(alone, tmp_path / "one")
+
+    def gone(*_: object) -> None:
+        raise ConfigError("its server is gone")
+
+    monkeypatch.setattr(PushEnvironment, "__init__", gone)
+    again = collect_suite(config(), tmp_path / "all"), collect_experts(alone, tmp_path / "one")
+    assert again == before
+    with pytest.raises(RunError, match="other settings"):
+        collect_suite(config(seed=1), tmp_path / "all")
+
+
+def test_a_suite_is_collected_over_ray_like_one_environment() -> None:
+    settings = config(workers="ray", ray={"num_workers": 2})
+    assert settings.needed_extras() == ("ray",)
+    parts = [settings.of_entry(name, entry) for name, entry in settings.suite.entries.items()]
+    assert {(part.workers, part.ray.num_workers) for part in parts} == {("ray", 2)}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -43,3 +45,26 @@ def test_every_job_is_done_once_and_what_a_worker_opened_is_closed(
 def test_a_worker_that_was_killed_ends_the_run_with_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="Run the command again with fewer workers"):
         list(spread(partial(open_squarer, tmp_path), [1, -1, 2], 2))
+
+
+@contextmanager
+def open_sleeper(folder: Path) -> Iterator[Callable[[float], float]]:
+    def sleep(seconds: float) -> float:
+        (folder / f"{os.getpid()}.began").touch()
+        time.sleep(seconds)
+        return seconds
+
+    yield sleep
+    (folder / f"{os.getpid()}.closed").touch()
+
+
+def test_nobody_waits_for_the_jobs_that_run_when_the_work_is_stopped(tmp_path: Path) -> None:
+    results = spread(partial(open_sleeper, tmp_path), [0.0, *[60.0] * 8], 2)
+    assert next(results) == 0.0
+    while len(list(tmp_path.glob("*.began"))) < 2:
+        time.sleep(0.05)
+    began = time.monotonic()
+    # As after Ctrl-C: the loop over the results ends early.
+    cast("Generator[float, None, None]", results).close()
+    assert time.monotonic() - began < 30
+    assert len(list(tmp_path.glob("*.closed"))) == 2

@@ -29,6 +29,8 @@ FROM = "from"
 ADDRESSES = ("url", "base_url")
 # Files of the run folder that holds the folders of the entries.
 RESERVED = ("config.yaml", "manifest.json", "metrics.json", "problems.jsonl", "trajectories.jsonl")
+# What a file of the run is called before it is whole.
+UNFINISHED = (".partial", ".tmp")
 
 
 class SuiteEntry(Config):
@@ -93,10 +95,13 @@ class Suite(Config):
         if not isinstance(values, Mapping) or not isinstance(values.get("entries"), Mapping):
             return values
         servers = values.get("servers") or {}
-        entries, without = dict[str, Any](), list(values.get("without_server", ()))
+        without = values.get("without_server") or ()
+        if not isinstance(servers, Mapping) or not isinstance(without, list | tuple):
+            return values
+        entries, without = dict[str, Any](), list(without)
         for name, entry in values["entries"].items():
             server = entry.get("server") if isinstance(entry, Mapping) else None
-            if server is None:
+            if not isinstance(server, str):
                 entries[name] = entry
             elif address := servers.get(server):
                 world = ENVIRONMENT.written(entry.get("environment"))
@@ -115,9 +120,8 @@ class Suite(Config):
     def _names_are_folders(self) -> Suite:
         if not self.entries and not self.without_server:
             raise ValueError("a suite without entries. Add one: name: {environment: …}")
-        for name in self.entries:
-            reason = "it is a file of the run" if name in RESERVED else name_fault(name)
-            if reason:
+        for name in (*self.entries, *self.without_server):
+            if reason := _entry_fault(name):
                 raise ValueError(f"the entry '{name}' cannot be the name of a folder: {reason}")
         return self
 
@@ -125,7 +129,8 @@ class Suite(Config):
 def read_suite(value: Any) -> Any:
     """A suite that is given by name or path, or as `{from: NAME, …}` with changes.
 
-    Entries and servers are changed one by one; an entry keeps its other settings.
+    Entries and servers are changed one by one; an entry keeps its other settings, and so do its
+    environment and player. The file of a suite may begin with `from`, too.
 
     Raises:
         ConfigError: the suite does not exist, or cannot be read.
@@ -134,19 +139,53 @@ def read_suite(value: Any) -> Any:
         value = {FROM: value}
     if not isinstance(value, Mapping) or FROM not in value:
         return value
-    path = _find_suite(value[FROM])
-    suite = read_recipe(path)
-    for key, changed in value.items():
-        if key == "entries" and isinstance(changed, Mapping):
-            suite[key] = _changed_entries(suite.get(key) or {}, changed, path)
-        elif key == "servers" and isinstance(changed, Mapping):
-            suite[key] = {**(suite.get(key) or {}), **changed}
-        elif key != FROM:
-            suite[key] = changed
-    return check_config(Suite, suite, str(path))
+    return check_config(Suite, _written_suite(value, ()), str(_find_suite(value[FROM])))
 
 
 GivenSuite = Annotated[Suite, BeforeValidator(read_suite)]
+
+
+def _written_suite(value: Mapping[str, Any], within: tuple[Path, ...]) -> dict[str, Any]:
+    """The suite that `from` names, with the changes beside it; `within` are the files around."""
+    path = _find_suite(value[FROM])
+    if path in within:
+        raise ConfigError(f"suite {path} is made from itself: {' -> '.join(map(str, within))}.")
+    suite = read_recipe(path)
+    if FROM in suite:
+        suite = _written_suite(suite, (*within, path))
+    for key, changed in value.items():
+        known = suite.get(key)
+        if key == "entries" and isinstance(changed, Mapping):
+            suite[key] = _changed_entries(known or {}, changed, path)
+        elif key == "servers" and isinstance(changed, Mapping):
+            suite[key] = {**(known if isinstance(known, Mapping) else {}), **changed}
+        elif key != FROM:
+            suite[key] = changed
+    if isinstance(changed := value.get("servers"), Mapping):
+        _refuse_unused(suite, changed, path)
+    return suite
+
+
+def _refuse_unused(suite: Mapping[str, Any], changed: Mapping[str, Any], path: Path) -> None:
+    """Raise for an address that no entry uses: a typing error would leave its world out."""
+    entries = suite.get("entries")
+    given = entries.values() if isinstance(entries, Mapping) else ()
+    named = [entry.get("server") for entry in given if isinstance(entry, Mapping)]
+    for name in changed:
+        if name not in named:
+            advice = nearest(str(name), sorted({one for one in named if isinstance(one, str)}))
+            raise ConfigError(f"suite {path}: no entry is played at a server '{name}'. {advice}")
+
+
+def _entry_fault(name: str) -> str | None:
+    """Why a name cannot be the folder of an entry in the folder of a run."""
+    if name in RESERVED:
+        return "it is a file of the run"
+    if (fault := name_fault(name)) is not None:
+        return fault
+    if name.startswith(".") or name.endswith(UNFINISHED):
+        return f"it begins with a dot, or ends with {' or '.join(UNFINISHED)}. Leave this out"
+    return None
 
 
 def _changed_entries(
@@ -156,7 +195,7 @@ def _changed_entries(
     for name, change in changed.items():
         known = found.get(name)
         if isinstance(known, Mapping) and isinstance(change, Mapping):
-            found[name] = {**known, **change}
+            found[name] = {**known, **{key: _merged(known, key, change[key]) for key in change}}
         elif change is None and name in found:
             del found[name]
         elif isinstance(change, Mapping) and "environment" in change:
@@ -167,10 +206,21 @@ def _changed_entries(
     return found
 
 
+<<<<<<< HEAD
 def _address_of(world: Mapping[str, Any]) -> str:
     """The setting of an environment that holds its server's address."""
     known = getattr(ENVIRONMENT.find(str(world.get("name"))), "Config", Config).model_fields
     return next((name for name in ADDRESSES if name in known), ADDRESSES[0])
+=======
+def _merged(known: Mapping[str, Any], key: str, change: Any) -> Any:
+    """The new value of a key of an entry: settings without a name change those that it has."""
+    before = known.get(key)
+    if not isinstance(change, Mapping) or key not in ("environment", "player") or "name" in change:
+        return change
+    if isinstance(before, str):
+        before = {"name": before}
+    return {**before, **change} if isinstance(before, Mapping) else change
+>>>>>>> brk-suites
 
 
 def _find_suite(given: Any) -> Path:

@@ -6,6 +6,7 @@ OUT/metrics.json    per entry, per ring, and macro averages over worlds
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,6 @@ from atlas.environments.episode_limits import EpisodeLimits
 from atlas.environments.split_tasks import find_absent, refuse_absent
 from atlas.environments.suite import GivenSuite, Suite, SuiteEntry
 from atlas.environments.worlds import Limits
-from atlas.errors import RunError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_with
 from atlas.evaluation.metrics import EpisodeMetrics
 from atlas.evaluation.open_player import OpenPlayer
@@ -25,8 +25,9 @@ from atlas.evaluation.suite_metrics import SuiteMetrics, summarize_suite
 from atlas.kinds import Choice, config_class
 from atlas.models.players import PLAYER
 from atlas.records import Problem, Usage
-from atlas.store.record_files import write_text
-from atlas.store.run_folders import Manifest, read_manifest, start_run
+from atlas.store.record_files import read_records, write_text
+from atlas.store.run_folders import Manifest, is_finished, start_run
+from atlas.workers.ray_workers import RayConfig, Workers
 
 COMMAND = "evaluate --suite"
 # What players call the maximum tokens of an answer.
@@ -65,10 +66,21 @@ class EvaluateSuiteConfig(Config):
     worlds: Annotated[int, SPEED_ONLY] = Field(
         default=64, ge=1, description="how many environments run at a time"
     )
+    workers: Annotated[Workers, SPEED_ONLY] = Field(
+        default=1,
+        description="number of processes, each with the model and its own environments, or `ray` "
+        "for a Ray cluster; they are started for each entry",
+    )
+    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
+        default=RayConfig(), description="the Ray cluster for workers=ray"
+    )
     limits: Limits = Field(default=Limits(), description="time limits for an environment")
     episode_limits: EpisodeLimits = Field(
         default=EpisodeLimits(), description="limits of one episode, for any environment"
     )
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("ray",) if self.workers == "ray" else ()
 
     def of_entry(self, name: str, entry: SuiteEntry) -> EvaluateConfig:
         """The settings of the evaluation of one entry.
@@ -82,7 +94,7 @@ class EvaluateSuiteConfig(Config):
             player |= dict.fromkeys((key for key in ANSWER_LENGTHS if key in known), longest)
         values = {"model": self.model, "environment": entry.environment, "player": player}
         values |= {"split": entry.split, "episodes": entry.episodes}
-        same = ("limit", "seed", "worlds", "limits", "episode_limits")
+        same = ("limit", "seed", "worlds", "workers", "ray", "limits", "episode_limits")
         values |= {key: getattr(self, key) for key in same}
         return check_config(EvaluateConfig, values, f"suite: entries.{name}")
 
@@ -104,7 +116,7 @@ def evaluate_suite(config: EvaluateSuiteConfig, out: StrPath) -> Manifest:
         with start_run(out, COMMAND, config, inputs) as run:
             if run.finished:
                 return run.manifest
-            finished = [name for name in entries if _is_finished(run.path / name)]
+            finished = [name for name in entries if is_finished(run.path / name, "evaluate")]
             absent = leave_out(config, finished)
             manifests: dict[str, Manifest] = {}
             for name, entry in entries.items():
@@ -112,9 +124,11 @@ def evaluate_suite(config: EvaluateSuiteConfig, out: StrPath) -> Manifest:
                     manifests[name] = evaluate_with(player, entry, run.path / name)
             metrics = _measure(config.suite, run.path, manifests, absent)
             write_text(run.path / "metrics.json", metrics.model_dump_json(indent=2) + "\n")
+            left_out = {name: f"was left out: {reason}" for name, reason in absent.items()}
+            left_out |= _without_score(run.path, manifests)
             run.write_problems(
-                Problem(where=COMMAND, item=name, reason=f"entry '{name}' was left out: {reason}")
-                for name, reason in absent.items()
+                Problem(where=COMMAND, item=name, reason=f"entry '{name}' {reason}")
+                for name, reason in left_out.items()
             )
             return run.finish(_summary(metrics, manifests, config))
 
@@ -133,11 +147,20 @@ def leave_out(config: EvaluateSuiteConfig, finished: Sequence[str] = ()) -> dict
     return absent
 
 
-def _is_finished(folder: Path) -> bool:
-    try:
-        return bool(read_manifest(folder, ("evaluate",)))
-    except RunError:
-        return False
+def _without_score(out: Path, manifests: Mapping[str, Manifest]) -> dict[str, str]:
+    """The entries that were played but are in no average, with the most common reason."""
+    found = {}
+    for name, manifest in manifests.items():
+        if not manifest.summary["num_valid"]:
+            reasons = Counter(
+                problem.reason for problem in read_records(out / name / "problems.jsonl", Problem)
+            )
+            [(reason, count)] = reasons.most_common(1)
+            found[name] = (
+                f"is in no average, because none of its {manifest.summary['num_episodes']:,} "
+                f"episodes can be scored; the most common reason ({count:,} times): {reason}"
+            )
+    return found
 
 
 def _measure(

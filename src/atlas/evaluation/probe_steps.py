@@ -25,6 +25,7 @@ from atlas.environments.base import ENVIRONMENT, ENVIRONMENTS
 from atlas.environments.episode import STEP_LIMIT
 from atlas.environments.experts import stream
 from atlas.environments.play import Opening, play_episodes
+from atlas.environments.recorded_settings import recorded_environment
 from atlas.environments.replay import replay_opening
 from atlas.environments.worlds import Limits, Worlds
 from atlas.errors import ConfigError
@@ -57,7 +58,7 @@ class ProbeConfig(Config):
     environment: Annotated[Choice, ENVIRONMENT] | None = Field(
         default=None,
         description="the environment to play in, with the same settings as when the trajectories "
-        "were made; if none, the environment that each trajectory's task names",
+        "were made; if none, that of the run of the trajectories with its settings",
     )
     player: Annotated[Choice, PLAYER] = Field(
         default=Choice("local"),
@@ -167,7 +168,9 @@ def probe_steps(
             if not log.sealed:
                 try:
                     with chdir(os.curdir):
-                        _Probe(config, log, spent).play(plans, opened, run.manifest.day)
+                        _Probe(config, trajectories.absolute(), log, spent).play(
+                            plans, opened, run.manifest.day
+                        )
                     log.seal(names)
                 finally:
                     log.close()
@@ -201,8 +204,10 @@ def probe_steps(
 class _Probe:
     """Plays the states of all plans that have no episode yet."""
 
-    def __init__(self, config: ProbeConfig, log: RecordLog[Trajectory], spent: Spent) -> None:
-        self._config, self._log, self._spent = config, log, spent
+    def __init__(
+        self, config: ProbeConfig, run: Path, log: RecordLog[Trajectory], spent: Spent
+    ) -> None:
+        self._config, self._run, self._log, self._spent = config, run, log, spent
         self._num_answers = 0
 
     def play(self, plans: Sequence[ProbePlan], opened: OpenPlayer, day: date | None) -> None:
@@ -237,12 +242,13 @@ class _Probe:
     def _environment(self, name: str) -> Choice:
         if self._config.environment is not None:
             return self._config.environment
-        if name not in ENVIRONMENTS:
+        found = recorded_environment(name, self._run)
+        if found is None:
             raise ConfigError(
                 f"environment '{name}' of the trajectories cannot be played here. Known: "
                 f"{', '.join(sorted(ENVIRONMENTS))}. Name one by --env."
             )
-        return Choice(name)
+        return found
 
     def _openings(self, plans: Sequence[ProbePlan]) -> Iterator[Opening]:
         for plan in plans:

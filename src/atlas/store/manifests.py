@@ -157,6 +157,14 @@ def read_manifest(path: StrPath, commands: Sequence[str] = ()) -> Manifest:
     return manifest
 
 
+def is_finished(path: StrPath, command: str) -> bool:
+    """Whether a folder holds a finished, unchanged run of a command."""
+    try:
+        return bool(read_manifest(path, (command,)))
+    except RunError:
+        return False
+
+
 def check_outputs(folder: Path, manifest: Manifest, made: Path | None = None) -> None:
     """Compare the files that a finished manifest lists, all of them in `folder`, with it.
 

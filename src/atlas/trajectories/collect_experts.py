@@ -29,7 +29,7 @@ from atlas.records import Problem, Source, Task, Trajectory
 from atlas.statistics.trajectory_summary import summarize
 from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
-from atlas.store.run_folders import Manifest, Run, start_run
+from atlas.store.run_folders import Manifest, Run, is_finished, start_run
 from atlas.terminal.progress import show_progress
 from atlas.workers.ray_workers import RayConfig, Workers, workers_of
 from atlas.workers.spread import spread
@@ -81,7 +81,8 @@ def collect_experts(config: CollectConfig, out: StrPath) -> Manifest:
         ConfigError: the environment is unknown, has no such split or settings, or has no expert.
         RunError: the folder belongs to another run.
     """
-    tasks = expert_tasks(config)
+    # A finished run needs no environment: its server may be gone.
+    tasks = [] if is_finished(out, COMMAND) else expert_tasks(config)
     with start_run(Path(out), COMMAND, config) as run:
         return run.manifest if run.finished else play_experts(run, [(config, tasks)])
 

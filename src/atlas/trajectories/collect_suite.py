@@ -13,13 +13,14 @@ from atlas.environments.suite import GivenSuite, SuiteEntry
 from atlas.environments.worlds import Limits
 from atlas.errors import ConfigError
 from atlas.records import Problem
-from atlas.store.run_folders import Manifest, start_run
+from atlas.store.run_folders import Manifest, is_finished, start_run
 from atlas.trajectories.collect_experts import (
     COMMAND,
     CollectConfig,
     expert_tasks,
     play_experts,
 )
+from atlas.workers.ray_workers import RayConfig, Workers
 
 
 class CollectSuiteConfig(Config):
@@ -39,19 +40,26 @@ class CollectSuiteConfig(Config):
         ge=0,
         description="seed for the choice of tasks, and for the experts' random choices",
     )
-    workers: Annotated[int | None, SPEED_ONLY] = Field(
-        default=None, ge=1, description="number of processes; if none, one per CPU"
+    workers: Annotated[Workers | None, SPEED_ONLY] = Field(
+        default=None,
+        description="number of processes, or `ray` for a Ray cluster; if none, one per CPU",
+    )
+    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
+        default=RayConfig(), description="the Ray cluster for workers=ray"
     )
     worlds: Annotated[int, SPEED_ONLY] = Field(
         default=1, ge=1, description="how many environments run at a time in each process"
     )
     limits: Limits = Field(default=Limits(), description="time limits for an environment")
 
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("ray",) if self.workers == "ray" else ()
+
     def of_entry(self, name: str, entry: SuiteEntry) -> CollectConfig:
         """The settings of one entry."""
         values = {"environment": entry.environment, "split": entry.split}
         values |= {"episodes": entry.episodes}
-        same = ("seed", "workers", "worlds", "limits")
+        same = ("seed", "workers", "ray", "worlds", "limits")
         values |= {key: getattr(self, key) for key in same}
         return check_config(CollectConfig, values, f"suite: entries.{name}")
 
@@ -64,6 +72,10 @@ def collect_suite(config: CollectSuiteConfig, out: StrPath) -> Manifest:
             expert, or two entries hold the same task.
         RunError: the folder belongs to another run.
     """
+    if is_finished(out, COMMAND):
+        # What was needed to play, such as a server, may be gone.
+        with start_run(Path(out), COMMAND, config) as run:
+            return run.manifest
     absent = find_absent(config.suite, config.limits, config.seed)
     refuse_absent(config.suite, absent, config.skip_missing)
     parts = {

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 
@@ -40,17 +41,61 @@ def stop_when_told() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {_STOP})
 
 
-def stop(processes: Sequence[BaseProcess], patience: float = 60.0) -> None:
-    """Stop child processes; kill those that are still running after `patience` seconds."""
+@dataclass
+class _Jobs:
+    """Whether this child process has a job, and whether it was told to stop."""
+
+    is_working: bool = False
+    is_told: bool = False
+
+
+_jobs = _Jobs()
+
+
+def stop_jobs_when_told() -> None:
+    """Called in a child process that does jobs: from now on `tell_to_stop` ends its job."""
+    signal.signal(_STOP, _end_job)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {_STOP})
+
+
+def is_told_to_stop() -> bool:
+    """Whether this child process was told to stop."""
+    return _jobs.is_told
+
+
+@contextmanager
+def work_until_told() -> Iterator[None]:
+    """A job of this child process: `tell_to_stop` raises KeyboardInterrupt in it."""
+    _jobs.is_working = True
+    try:
+        yield
+    finally:
+        _jobs.is_working = False
+
+
+def tell_to_stop(processes: Sequence[BaseProcess]) -> None:
+    """End the jobs of child processes; the processes themselves go on."""
     for process in processes:
         if process.pid is not None and process.is_alive():
             os.kill(process.pid, _STOP)
+
+
+def stop(processes: Sequence[BaseProcess], patience: float = 60.0) -> None:
+    """Stop child processes; kill those that are still running after `patience` seconds."""
+    tell_to_stop(processes)
     deadline = time.monotonic() + patience
     for process in processes:
         process.join(max(0.0, deadline - time.monotonic()))
         if process.is_alive():
             process.kill()
             process.join()
+
+
+def _end_job(*_: object) -> None:
+    _jobs.is_told = True
+    if _jobs.is_working:
+        _jobs.is_working = False
+        raise KeyboardInterrupt
 
 
 def _interrupt(*_: object) -> None:

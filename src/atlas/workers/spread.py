@@ -10,12 +10,19 @@ import multiprocessing.util
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import islice
 from typing import Any, TypeVar
 
 from atlas.errors import RunError
-from atlas.workers.processes import interrupts_held_back, leave_with_parent
+from atlas.workers.processes import (
+    interrupts_held_back,
+    is_told_to_stop,
+    leave_with_parent,
+    stop_jobs_when_told,
+    tell_to_stop,
+    work_until_told,
+)
 from atlas.workers.ray_workers import RayConfig, spread_over_ray
 
 JobT = TypeVar("JobT")
@@ -49,6 +56,7 @@ def spread(
     # A forked child would copy locks of the parent's threads in an unknown state.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _open_in_process, (open_worker,))
+    is_whole = False
     try:
         waiting: set[Future[ResultT]] = set()
         remaining = iter(jobs)
@@ -61,24 +69,34 @@ def spread(
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
+        is_whole = True
     except BrokenProcessPool:
         raise RunError(
             "a worker process was killed, perhaps because of missing memory. "
             "Run the command again with fewer workers; finished work is kept."
         ) from None
     finally:
+        if not is_whole:
+            # After Ctrl-C or an error, nobody waits for the jobs that are running.
+            tell_to_stop(list((pool._processes or {}).values()))
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _open_in_process(open_worker: OpenWorker[Any, Any]) -> None:
     global _work
     leave_with_parent()
+    stop_jobs_when_told()
     stack = ExitStack()
-    _work = stack.enter_context(open_worker())
     # The context is left when the process ends: a child of multiprocessing skips atexit.
     multiprocessing.util.Finalize(None, stack.close, exitpriority=10)
+    with suppress(KeyboardInterrupt), work_until_told():
+        _work = stack.enter_context(open_worker())
 
 
 def _do_in_process(job: Any) -> Any:
+    # Nobody reads the result of a job that was waiting when the work was stopped.
+    if is_told_to_stop():
+        return None
     assert _work is not None
-    return _work(job)
+    with work_until_told():
+        return _work(job)

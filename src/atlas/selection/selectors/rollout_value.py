@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from atlas.environments.base import ENVIRONMENT, ENVIRONMENTS
 from atlas.environments.play import play_episodes
+from atlas.environments.recorded_settings import recorded_environment
 from atlas.environments.replay import replay_difference, replay_opening
 from atlas.environments.worlds import Worlds
 from atlas.kinds import Choice
@@ -48,8 +49,7 @@ class RolloutValueConfig(LocalPlayerConfig):
     environment: Annotated[Choice, ENVIRONMENT] | None = Field(
         default=None,
         description="the environment to play in, with the same settings as when the "
-        "trajectories were made; if none, the environment that each "
-        "trajectory's task names",
+        "trajectories were made; if none, that of the run of the trajectories with its settings",
     )
 
     @model_validator(mode="after")
@@ -70,6 +70,7 @@ class RolloutValueSelector:
     def __init__(self, config: RolloutValueConfig, context: SelectorContext) -> None:
         self._config = config
         self._seed = context.seed
+        self._run = context.trajectories
         self._worlds: dict[str, Worlds] = {}
         self._player: Player | None = None
 
@@ -163,11 +164,12 @@ class RolloutValueSelector:
         return outcomes
 
     def _worlds_of(self, trajectory: Trajectory) -> Worlds | None:
-        """Worlds of the environment in the config, or of the environment that the task names."""
+        """Worlds of the environment in the config, or of that of the run, which the task names."""
         environment = self._config.environment
         name = environment.name if environment is not None else trajectory.task.environment
-        if environment is None and name not in ENVIRONMENTS:
-            return None
         if name not in self._worlds:
-            self._worlds[name] = Worlds.of(environment or Choice(name), self._config.batch_size)
+            found = environment or recorded_environment(name, self._run)
+            if found is None:
+                return None
+            self._worlds[name] = Worlds.of(found, self._config.batch_size)
         return self._worlds[name]
