@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.environments.agentgym.environment import AgentGymEnvironment
-from atlas.environments.agentgym.items import items_of_ranges
+from atlas.environments.paper.item_files import numbers_of_ranges
 from atlas.environments.react import react_message
 from atlas.environments.scienceworld.tasks import PAPER_VARIATIONS
 from atlas.records import Task
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=30)
     parser.add_argument("--out", required=True, type=Path)
     given = parser.parse_args()
-    numbers = items_of_ranges(given.items)
+    numbers = numbers_of_ranges(given.items, "items")
     if given.server == "sciworld":
         prefix, episodes = "sciworld_", science_episodes(numbers, given.max_steps)
     else:

@@ -22,6 +22,7 @@ selector, environment, format, dialect or player are written beside its name in 
 
 A setting marked **speed** changes how fast or how safely a run is made, never its result: it may
 differ when a run resumes. A setting marked **content** names an input that is compared by content.
+If one marked **file** names a file or a run folder, its content must also be the same then.
 
 A recipe has at most 1 MiB, 50 levels and 10,000 values. An alias counts as the value that it
 repeats.

@@ -38,9 +38,11 @@ class Mark(Enum):
 
     SPEED_ONLY = "changes speed or safety of a run, never its result"
     BY_CONTENT = "names an input of the run, which is compared by content, not by name"
+    MAY_NAME_FILE = "a text, or names a file or run folder, whose content is compared as well"
 
 
 SPEED_ONLY, BY_CONTENT = Mark.SPEED_ONLY, Mark.BY_CONTENT
+MAY_NAME_FILE = Mark.MAY_NAME_FILE
 
 
 class Config(BaseModel):
@@ -186,11 +188,11 @@ def write_yaml(config: Config) -> str:
 
 
 def result_settings(config: Config) -> dict[str, Any]:
-    """The settings without a Mark, which decide the result: dotted name -> JSON value."""
+    """The settings that decide the result and are compared by value: dotted name -> JSON value."""
     found: dict[str, Any] = {}
     written = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
-        if any(isinstance(mark, Mark) for mark in field.metadata):
+        if SPEED_ONLY in field.metadata or BY_CONTENT in field.metadata:
             continue
         value = getattr(config, name)
         if isinstance(value, dict) and value and all(isinstance(v, Config) for v in value.values()):
@@ -213,12 +215,12 @@ def sections_of(kind: type[BaseModel]) -> dict[str, Section]:
     return {
         name: mark
         for name, field in kind.model_fields.items()
-        for mark in _metadata(field)
+        for mark in metadata_of(field)
         if isinstance(mark, Section)
     }
 
 
-def _metadata(field: FieldInfo) -> list[Any]:
+def metadata_of(field: FieldInfo) -> list[Any]:
     """The metadata of a field, also if it may be None (`Annotated[Choice, …] | None`)."""
     found = list(field.metadata)
     for inner in get_args(field.annotation):

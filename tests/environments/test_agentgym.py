@@ -13,7 +13,7 @@ import atlas
 from atlas.environments.agentgym.environment import AgentGymEnvironment
 from atlas.environments.agentgym.parsing import NO_FENCE, parse_response
 from atlas.environments.agentgym.servers import SERVERS
-from atlas.environments.agentgym.texts import INSTRUCTIONS
+from atlas.environments.agentgym.texts import INSTRUCTIONS, RULES, load_rules
 from atlas.environments.base import StepResult
 from atlas.environments.episode import start_episode
 from atlas.environments.paper.responses import ONLY_ONE_ACTION
@@ -30,6 +30,7 @@ from tests.environments.agentgym_recordings import (
     said,
 )
 from tests.environments.agentgym_servers import Exchange, RecordedServer, serving
+from tests.environments.paper_worlds import write_items
 
 pytest.importorskip("urllib3", reason="needs the extra agentgym")
 FILES = {
@@ -338,6 +339,16 @@ def test_rules_and_instruction_come_from_imported_trajectories(tmp_path: Path) -
         environment.close()
     assert [one.content for one in environment.prompt] == ["You are a solver.", "OK."]
     assert message.content.startswith("Rules.\nMore rules.\nThe goal is at position 8, 6. Your")
+
+
+def test_the_rules_come_with_the_instruction_of_imported_trajectories(tmp_path: Path) -> None:
+    path = write_items(tmp_path / "train.json", ["lmrlgym_maze_18"], ["Rules.\nThe goal is"])
+    run = tmp_path / "run"
+    atlas.import_trajectories(atlas.ImportConfig(paths=(path,)), run)
+    assert load_rules(None, str(run), "maze") == "Rules."
+    assert load_rules("Own.", str(run), "maze") == "Own."
+    assert load_rules(None, "A text. " * 40, "maze") == RULES["maze"]
+    assert load_rules(None, str(run), "babyai") == ""
 
 
 def test_the_table_is_complete() -> None:

@@ -13,7 +13,8 @@ from atlas.environments.agentgym.environment import SPLITS, AgentGymEnvironment
 from atlas.environments.agentgym.servers import SERVERS
 from atlas.errors import ConfigError, EpisodeError
 from atlas.records import Task
-from tests.environments.agentgym_servers import Reply, serving
+from tests.environments.agentgym_servers import CraftServer, Reply, serving
+from tests.environments.paper_worlds import write_items
 
 pytest.importorskip("urllib3", reason="needs the extra agentgym")
 EVAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "agenteval"
@@ -103,6 +104,39 @@ def test_leaks_between_the_papers_splits_are_said_and_can_be_left_out(
     assert not make(url, "babyai", agenteval="2,9").notes("paper_test")
 
 
+def test_leaks_cannot_be_left_out_without_the_training_tasks(url: str) -> None:
+    for server in ("wordle", "textcraft", "sciworld"):
+        environment = make(url, server, agenteval="0-9", drop_leaked=True)
+        with pytest.raises(ConfigError, match=r"drop_leaked=true needs .* agenttraj=…"):
+            environment.tasks("paper_test", 5, 0)
+
+
+def test_tasks_of_textcraft_are_compared_by_goal_because_numbers_differ_between_servers(
+    tmp_path: Path,
+) -> None:
+    text = "Crafting commands:\ncraft 1 item 3 using 1 stick\n\nGoal: craft item 3."
+    path = write_items(tmp_path / "train.json", ["textcraft_400"], [text])
+    settings = {"agenttraj": path, "agenteval": "0-5"}
+    with serving(CraftServer(shift=1)) as address:
+        environment = make(address, "textcraft", **settings, drop_leaked=True)
+        tasks = environment.tasks("paper_test", 5, 0)
+        assert [task.id for task in tasks] == [f"textcraft_{n}" for n in (0, 1, 3, 4, 5)]
+        assert [task.goal for task in tasks] == [f"item {n}" for n in (1, 2, 4, 5, 6)]
+        assert "textcraft_2" not in ids(environment, "held_in_test")
+        [note, _] = make(address, "textcraft", **settings).notes("paper_test")
+        assert "1 of its 6 tasks are in paper_train; drop_leaked=true leaves them out" in note
+        # The id of an imported trajectory does not say its goal; AgentTraj's file does.
+        first = environment.reset(Task(id="textcraft_400", environment="textcraft"))
+        environment.close()
+    assert first[0].content.endswith("Goal: craft item 3.")
+
+
+def test_a_training_task_without_its_goal_is_refused(tmp_path: Path, url: str) -> None:
+    path = write_items(tmp_path / "a.json", ["textcraft_1", "textcraft_2"], ["Goal: craft x."])
+    with pytest.raises(ConfigError, match="textcraft_2 has no goal"):
+        make(url, "textcraft", agenttraj=path).tasks("paper_train", 1, 0)
+
+
 def test_the_kind_of_a_task_is_its_group(url: str) -> None:
     environment = make(url, "sciworld", agenteval="0,30,4638")
     groups = [task.group for task in environment.tasks("paper_test", 3, 0)]
@@ -137,8 +171,9 @@ def test_the_games_of_alfworld_are_numbered_by_the_mapping(tmp_path: Path, url: 
         ("[]", "expected a JSON list"),
         ("[7]", "row 0 has no text 'item_id'"),
         ('[{"item_id": 7}]', "row 0 has no text 'item_id'"),
-        ('[{"item_id": "babyai_1"}]', "'babyai_1' is not a task of textcraft"),
-        ('[{"item_id": "textcraft_x"}]', "'textcraft_x' is not a task of textcraft"),
+        ('[{"item_id": "babyai_1"}]', "'babyai_1' is not a task of this world"),
+        ('[{"item_id": "textcraft_544"}]', "expected textcraft_0 to textcraft_543"),
+        ('[{"item_id": "textcraft_x"}]', "row 0: 'textcraft_x' has no number"),
     ],
 )
 def test_a_file_that_is_not_one_of_the_servers_tasks_is_refused(

@@ -14,9 +14,11 @@ from atlas.environments.paper.babyai.tasks import (
     HELD_OUT_LEVELS,
     LEVELS,
     PAPER_LEVELS,
+    _content,
     paper_task,
 )
 from atlas.environments.paper.responses import ONLY_ONE_ACTION
+from atlas.environments.splits import SHARES, split_of
 from atlas.errors import ConfigError, EpisodeError
 from atlas.records import Message, Task
 from tests.environments.paper_worlds import play, react, steps, write_items
@@ -73,7 +75,7 @@ def test_the_score_is_minigrids_reward() -> None:
 
 
 def test_available_actions_are_listed_if_asked_for() -> None:
-    first, _ = play(make(available_actions=True), item(0), [])
+    first, _ = play(make(wording="server"), item(0), [])
     listed = ", ".join(f'"{action}"' for action in ACTIONS)
     assert first == f"Your goal: go to the red ball\n{ROOM}\nAvailable actions: [{listed}]"
 
@@ -154,6 +156,12 @@ def test_rooms_of_agenttraj_can_be_left_out_of_the_tests(
     kept = make(agenttraj=path, drop_leaked=True).tasks("held_in_test", 4, 0)
     assert kept == drawn[4:]
     assert "drop_leaked" in plain.notes("held_in_test")[0]
+
+
+def test_no_test_task_begins_as_a_training_task_does() -> None:
+    for split, share in (("train", "train"), ("held_out_test", "held_in_test")):
+        tasks = make().tasks(split, 12, 0)
+        assert {split_of(_content(task), SHARES) for task in tasks} == {share}
 
 
 def test_a_split_of_the_paper_without_its_file_says_which_to_give() -> None:

@@ -44,12 +44,6 @@ def test_one_file_is_enough_and_its_other_tasks_have_other_seeds(games: Path) ->
     assert tasks[0].seed == 0
 
 
-<<<<<<< HEAD
-def test_commands_to_the_program_are_refused(
-    games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-=======
 def test_paper_test_is_every_story_once_with_its_own_seed(games: Path) -> None:
     world = JerichoEnvironment(JerichoConfig(games=games))
     stories = sorted(path.stem for path in games.glob("*.z8"))
@@ -60,8 +54,10 @@ def test_paper_test_is_every_story_once_with_its_own_seed(games: Path) -> None:
     world.close()
 
 
-def test_commands_to_the_program_are_refused(games: Path) -> None:
->>>>>>> brk-suites
+def test_commands_to_the_program_are_refused(
+    games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     world = JerichoEnvironment(JerichoConfig(games=games))
     world.reset(world.tasks("train", 1, 0)[0])
     for action in ("quit", "restart", "save", "look. save", "save. look", "look then quit"):

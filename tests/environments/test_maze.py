@@ -8,6 +8,7 @@ from atlas.environments.paper.maze.config import MazeConfig
 from atlas.environments.paper.maze.environment import MazeEnvironment
 from atlas.environments.paper.maze.grid import double_t, neighbor, search
 from atlas.environments.paper.maze.tasks import STARTS, maze_of
+from atlas.environments.splits import SHARES, split_of
 from atlas.errors import EpisodeError
 from atlas.records import Task
 from tests.environments.paper_worlds import play, steps
@@ -89,3 +90,17 @@ def test_a_generated_maze_is_connected_and_its_walls_agree(split: str) -> None:
             reached |= new
             edge += new
         assert reached == set(maze.ways)
+
+
+def test_mazes_of_other_sizes_are_divided_by_content_too() -> None:
+    for split, share in (("train", "train"), ("held_out_test", "held_in_test")):
+        for task in make().tasks(split, 30, 3):
+            maze = maze_of(task)
+            content = f"{maze.describe(maze.start)}\n{' '.join(search(maze))}"
+            assert split_of(content, SHARES) == share
+
+
+def test_observations_are_worded_as_in_agenttraj_or_as_by_the_server() -> None:
+    first, later = play(make(wording="server"), game(18), ["jump", "move down"])
+    assert first == later[0] == at("7, 6", "There are walls to your right, to your left.").rstrip()
+    assert later[1] == "Success\n"

@@ -99,6 +99,8 @@ def test_too_many_tasks_and_unknown_splits_are_config_errors() -> None:
 def test_an_instruction_is_a_text_a_file_or_that_of_a_run(tmp_path: Path) -> None:
     assert load_instruction(None, "short") == (Message(role="system", content="short"),)
     assert load_instruction("Be quick.", "short")[0].content == "Be quick."
+    # Longer than the name of a file can be.
+    assert load_instruction("Be quick. " * 60, "short")[0].content.startswith("Be quick. Be")
     (tmp_path / "told.txt").write_text("Be slow.\n", encoding="utf-8")
     assert load_instruction(str(tmp_path / "told.txt"), "short")[0].content == "Be slow."
     turns = [("human", None, "Solve it."), ("gpt", False, "OK."), ("human", None, "You see."),

@@ -119,7 +119,6 @@ def test_a_shipped_suite_is_read(path: Path) -> None:
     assert all(entry.ring.startswith("held_") for entry in found.entries.values())
 
 
-<<<<<<< HEAD
 def test_the_address_of_a_server_goes_where_its_environment_reads_it() -> None:
     address = "http://127.0.0.1:36001"
     entries = {
@@ -142,7 +141,8 @@ def test_two_worlds_from_outside_are_two_worlds_in_averages() -> None:
     read = Suite.model_validate({"entries": entries}).entries
     names = [entry.world_name for entry in read.values()]
     assert names == ["FrozenLake-v1", "Taxi-v4", "lamp", "door", PUSH]
-=======
+
+
 def test_the_suite_here_plays_all_worlds_that_need_neither_files_nor_building() -> None:
     shipped = {Path(path).stem: read_suite(str(path)) for path in SHIPPED}
     played = {entry.environment.name for entry in shipped["here"].entries.values()}
@@ -206,4 +206,3 @@ def test_a_suite_in_a_file_may_be_another_one_with_changes(tmp_path: Path) -> No
 def test_an_address_that_no_entry_uses_is_refused() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'webshop'"):
         read_suite({"from": "paper", "servers": {"webshp": "http://127.0.0.1:1"}})
->>>>>>> brk-suites

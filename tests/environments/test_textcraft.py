@@ -35,7 +35,7 @@ def test_the_depths_of_the_goals_are_those_of_agentgyms_ids() -> None:
 
 def test_the_words_are_those_of_agentgym() -> None:
     first, seen = play(
-        make(prefix=False),
+        make(wording="server"),
         goal("light blue dye"),
         [
             "inventory",
@@ -169,3 +169,29 @@ def test_a_file_of_another_world_is_refused(tmp_path: Path) -> None:
     path = write_items(tmp_path / "train.json", ["babyai_31"], ["Your goal: go"])
     with pytest.raises(ConfigError, match="textcraft_"):
         make(agenttraj=path).tasks("paper_train", 1, 0)
+
+
+def test_an_item_id_of_agenttraj_has_its_goal_and_recipes(tmp_path: Path) -> None:
+    text = "Instruction:\nCrafting commands:\ncraft 4 stick using 2 bamboo\n\nGoal: craft stick."
+    ids = ["textcraft_31", "textcraft_40"]
+    environment = make(agenttraj=write_items(tmp_path / "train.json", ids, [text, text]))
+    for item_id in ids:
+        task = Task(id=item_id, environment="textcraft")
+        assert environment.reset(task)[0].content == text
+    with pytest.raises(EpisodeError, match="agenttraj="):
+        environment.reset(Task(id="textcraft_32", environment="textcraft"))
+    assert [task.id for task in environment.tasks("paper_train", 1, 0)] == ids[:1]
+
+
+def test_a_training_task_that_cannot_be_read_is_refused_not_tested(tmp_path: Path) -> None:
+    texts = ["Goal: craft stick.", "Goal: craft torch."]
+    whole = make(agenttraj=write_items(tmp_path / "a.json", ["textcraft_1", "textcraft_2"], texts))
+    assert "has 2 of the 374 goals" in whole.notes("paper_test")[1]
+    for ids, said in (
+        (["textcraft_1", "textcraft_2", "textcraft_3"], "textcraft_3 has no goal"),
+        (["textcraft_1", "textcraft_1"], "textcraft_1 has two goals, 'stick' and 'torch'"),
+    ):
+        path = write_items(tmp_path / "b.json", ids, texts)
+        for split in ("paper_train", "paper_test"):
+            with pytest.raises(ConfigError, match=said):
+                make(agenttraj=path).tasks(split, 1, 0)

@@ -17,7 +17,7 @@ from atlas.environments.paper.wordle.game import Wordle, mark
 from atlas.environments.paper.wordle.tasks import generated_game, read_vocabulary
 from atlas.environments.paper.wordle.words import WORDS
 from atlas.errors import ConfigError
-from atlas.records import Task
+from atlas.records import Message, Task
 from tests.environments.paper_worlds import AGENTTRAJ, play, react, steps
 
 LISTED = ["stone", "onion", "spoon", "audio", "crane", "zebra", "night"]
@@ -187,3 +187,12 @@ def test_a_task_plays_the_same_game(tmp_path: Path) -> None:
     environment = make()
     task: Task = environment.tasks("train", 1, 0)[0]
     assert environment.reset(task) == environment.reset(task)
+
+
+def test_half_of_a_surrogate_pair_is_an_invalid_word() -> None:
+    environment = make()
+    [task] = environment.tasks("train", 1, 0)
+    environment.reset(task)
+    done = environment.step(Message(role="assistant", content="Action: \ud800"))
+    assert done.is_invalid
+    assert done.action == "?"

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import atlas
 from atlas.auditing.audit_files import AuditConfig
-from atlas.config import Config, Mark, sections_of
+from atlas.config import Config, Mark, metadata_of, sections_of
 from atlas.kinds import Choice, Kind, config_class
 from atlas.serving.serve_environment import ServeConfig
 from atlas.viewing.terminal.label import LabelConfig
@@ -34,7 +34,7 @@ CONFIG_OF: dict[str, type[Config]] = {
     "run": atlas.ExperimentConfig,
     "serve": ServeConfig,
 }
-MARKS = {Mark.SPEED_ONLY: "speed", Mark.BY_CONTENT: "content"}
+MARKS = {Mark.SPEED_ONLY: "speed", Mark.BY_CONTENT: "content", Mark.MAY_NAME_FILE: "file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _settings_of(title: str, config: type[Config], sentence: str | None = None) 
         default = (
             None if field.is_required() else _default(field.get_default(call_default_factory=True))
         )
-        marks = [MARKS[mark] for mark in field.metadata if isinstance(mark, Mark)]
+        marks = [MARKS[mark] for mark in metadata_of(field) if isinstance(mark, Mark)]
         settings.append(Setting(name, default, field.description or "", "".join(marks)))
     purpose = sentence or " ".join((config.__doc__ or "").split())
     return SettingsOf(title, purpose, tuple(settings))

@@ -60,19 +60,6 @@ def seed_tasks(
         ConfigError: the split is unknown, or has fewer seeds.
     """
     check_split(world, split, splits)
-<<<<<<< HEAD
-    seeds = splits[split]
-    if num_tasks > seeds.num_seeds:
-        raise too_few(world, split, num_tasks, seeds.num_seeds)
-    own_seeds = (
-        seeds.first_seed + (seed * SEED_STRIDE + number) % seeds.num_seeds
-        for number in range(num_tasks)
-    )
-    return [
-        Task(id=f"{world}/{split}/{own}", environment=world, group=split, split=split, seed=own)
-        for own in own_seeds
-    ]
-=======
     if num_tasks > (num_seeds := splits[split].num_seeds):
         raise too_few(world, split, num_tasks, num_seeds)
     return list(islice(iterate_tasks(world, splits[split], split, seed), num_tasks))
@@ -81,8 +68,7 @@ def seed_tasks(
 def iterate_tasks(world: str, seeds: SeedRange, split: str, seed: int) -> Iterator[Task]:
     """All tasks of a split, from a place that `seed` determines."""
     for number in range(seeds.num_seeds):
-        own = seeds.first_seed + (seed * STRIDE + number) % seeds.num_seeds
+        own = seeds.first_seed + (seed * SEED_STRIDE + number) % seeds.num_seeds
         yield Task(
             id=f"{world}/{split}/{own}", environment=world, group=split, split=split, seed=own
         )
->>>>>>> brk-doors

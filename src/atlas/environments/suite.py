@@ -206,12 +206,12 @@ def _changed_entries(
     return found
 
 
-<<<<<<< HEAD
 def _address_of(world: Mapping[str, Any]) -> str:
     """The setting of an environment that holds its server's address."""
     known = getattr(ENVIRONMENT.find(str(world.get("name"))), "Config", Config).model_fields
     return next((name for name in ADDRESSES if name in known), ADDRESSES[0])
-=======
+
+
 def _merged(known: Mapping[str, Any], key: str, change: Any) -> Any:
     """The new value of a key of an entry: settings without a name change those that it has."""
     before = known.get(key)
@@ -220,7 +220,6 @@ def _merged(known: Mapping[str, Any], key: str, change: Any) -> Any:
     if isinstance(before, str):
         before = {"name": before}
     return {**before, **change} if isinstance(before, Mapping) else change
->>>>>>> brk-suites
 
 
 def _find_suite(given: Any) -> Path:

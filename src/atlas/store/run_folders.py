@@ -37,6 +37,7 @@ from atlas.store.manifests import (
     run_input,
     write_manifest,
 )
+from atlas.store.named_files import named_inputs
 from atlas.store.paths import check_path
 from atlas.store.record_files import (
     RecordT,
@@ -172,7 +173,7 @@ def start_run(
         RunError: the folder belongs to another command, other settings or other inputs, is in use,
             or is not a run folder.
     """
-    manifest = _new_manifest(command, config, inputs)
+    manifest = _new_manifest(path, command, config, inputs)
     _refuse_foreign_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -204,7 +205,7 @@ def check_folder(path: Path, command: str, config: Config, inputs: Mapping[str, 
             run folder.
     """
     _refuse_foreign_folder(path)
-    _earlier_run(path, _new_manifest(command, config, inputs), type(config), inputs, True)
+    _earlier_run(path, _new_manifest(path, command, config, inputs), type(config), inputs, True)
 
 
 def _is_output(file: Path) -> bool:
@@ -249,12 +250,12 @@ def _holds_work(path: Path) -> bool:
     )
 
 
-def _new_manifest(command: str, config: Config, inputs: Inputs | None) -> Manifest:
+def _new_manifest(path: Path, command: str, config: Config, inputs: Inputs | None) -> Manifest:
     return Manifest(
         command=command,
         config=config.model_dump(mode="json"),
         result_settings=result_settings(config),
-        inputs={} if inputs is None or callable(inputs) else dict(inputs),
+        inputs=dict(inputs) | named_inputs(config, path) if isinstance(inputs, Mapping) else {},
         versions=installed_versions(),
         day=date.today(),
     )

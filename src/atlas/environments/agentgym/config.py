@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from atlas.config import SPEED_ONLY, Config
+from atlas.config import MAY_NAME_FILE, SPEED_ONLY, Config
 from atlas.environments.agentgym.servers import SERVERS
-from atlas.environments.instruction import INSTRUCTION_HELP
-from atlas.environments.paper.responses import CLIENT_HELP, Client
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
+from atlas.environments.paper.items import (
+    AGENTEVAL_HELP,
+    AGENTTRAJ_HELP,
+    DROP_LEAKED_HELP,
+    ItemSource,
+)
+from atlas.environments.paper.responses import CLIENT_HELP, WORDING_HELP, Client, Wording
 from atlas.lookup import nearest
 
 
@@ -27,32 +33,23 @@ class AgentGymConfig(Config):
         ge=1,
         description="number of turns after which an episode is truncated; none: AgentGym's own",
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
-    rules_text: str | None = Field(
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
+    rules_text: TextOrFile | None = Field(
         default=None,
         description="what precedes the first observation of maze and wordle ({words}: the words of "
         "the server): a text, a text file or a run folder of imported trajectories; if none, a "
         "short text of atlas",
     )
-    agenttraj: str | None = Field(
-        default=None,
-        description="the tasks of paper_train: AgentTraj's file, or numbers such as 0-99,120",
-    )
-    agenteval: str | None = Field(
-        default=None,
-        description="the tasks of paper_test: AgentEval's file, or numbers such as 0-99,120",
-    )
-    drop_leaked: bool = Field(
-        default=False, description="leave the tasks of paper_train out of paper_test"
-    )
-    alfworld_mapping: Path | None = Field(
+    agenttraj: ItemSource | None = Field(default=None, description=AGENTTRAJ_HELP)
+    agenteval: ItemSource | None = Field(default=None, description=AGENTEVAL_HELP)
+    drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)
+    alfworld_mapping: Annotated[Path | None, MAY_NAME_FILE] = Field(
         default=None,
         description="the file mappings_train.json of AgentGym, which numbers AgentTraj's games",
     )
-    wording: Literal["server", "agenttraj"] = Field(
+    wording: Wording = Field(
         default="server",
-        description="agenttraj: observations as in AgentTraj (textcraft: 'Instruction:' first; "
-        "babyai: no list of actions; maze: a line break at the end)",
+        description=WORDING_HELP + " (differs in textcraft, babyai and maze)",
     )
     client: Client = Field(default=2025, description=CLIENT_HELP)
     timeout_seconds: Annotated[float, SPEED_ONLY] = Field(
@@ -70,11 +67,6 @@ class AgentGymConfig(Config):
         if value not in SERVERS:
             raise ValueError(f"is not known. {nearest(value, SERVERS)}")
         return value
-
-    @field_validator("agenttraj", "agenteval", mode="before")
-    @classmethod
-    def _is_one_number(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("url")
     @classmethod

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 
 from atlas.environments.agentgym.client import GymClient
@@ -54,7 +55,7 @@ class AgentGymEnvironment:
         self._rule = earlier or server.rule
         # The worlds of LMRL-Gym share one server; AgentGym's client has their path in the address.
         self._url = config.url.removesuffix(server.path) if server.path else config.url
-        self._rules_text = load_rules(config.rules_text, config.server)
+        self._rules_text = load_rules(config.rules_text, config.instruction, config.server)
         self._items = GymItems(config)
         self._session: GymSession | None = None
         self._num_turns = 0
@@ -89,9 +90,11 @@ class AgentGymEnvironment:
         if split == "paper_test" and train is None and server.num_leaked != 0:
             are = f"{server.num_leaked} are" if server.num_leaked else "some may be"
             found.append(f"of AgentEval's tasks {are} in AgentTraj: agenttraj=… finds them")
-        if split == "paper_test" and (shared := numbers_of(train) & numbers_of(test)):
+        if split == "paper_test" and train is not None and test is not None:
+            num_shared = len(test) - len(self._without(test, train))
             did = "were left out" if config.drop_leaked else "drop_leaked=true leaves them out"
-            found.append(f"{len(shared)} of its {len(test or ())} tasks are in paper_train; {did}")
+            if num_shared:
+                found.append(f"{num_shared} of its {len(test)} tasks are in paper_train; {did}")
         if split == "held_in_test" and train is None and "held_in_test" not in server.splits:
             found.append("tasks of AgentTraj may be among them: give agenttraj")
         if server.unplayable and split.startswith("paper_"):
@@ -107,13 +110,11 @@ class AgentGymEnvironment:
         """Start the task at the server."""
         number = self._items.number_of(task)
         if self._session is None:
-            config = self._config
-            client = GymClient(self._url, config.timeout_seconds, config.restart_seconds)
-            self._session = GymSession(self._server, client)
+            self._session = self._new_session()
         self._is_over = True
         text = self._session.first_text(number, self._rules_text)
-        if self._config.server == "textcraft" and task.goal is not None:
-            goal = task.goal.removeprefix("craft ")
+        if self._config.server == "textcraft" and (known := self._items.goal_of(task)) is not None:
+            goal = known.removeprefix("craft ")
             text = text if goal_in(text) == goal else self._find_goal(self._session, goal)
         self._num_turns, self._score, self._is_over = 0, 0.0, False
         return user(self._worded(text))
@@ -164,8 +165,13 @@ class AgentGymEnvironment:
     def _items_of(self, split: str) -> list[GymItem]:
         known = self._items.known(split)
         if split == "paper_test" and known is not None and self._config.drop_leaked:
-            train = numbers_of(self._items.known("paper_train"))
-            return [item for item in known if item.number not in train]
+            train = self._items.known("paper_train")
+            if train is None and self._server.num_leaked != 0:
+                raise ConfigError(
+                    f"{self.name}: drop_leaked=true needs the tasks of AgentTraj. Give its file, "
+                    "or numbers such as 0-99, as agenttraj=…"
+                )
+            return self._without(known, train)
         if known is not None:
             return known
         if split.startswith("paper_"):
@@ -185,12 +191,38 @@ class AgentGymEnvironment:
                 "and paper_test hold what agenttraj=… and agenteval=… name."
             )
         other = "paper_test" if split == "train" else "paper_train"
-        left_out = numbers_of(self._items.known(other))
-        return [
-            item
-            for item in self._items.all()
-            if split_of(f"{self.name}/{item.number}") == split and item.number not in left_out
+        items = [
+            item for item in self._items.all() if split_of(f"{self.name}/{item.number}") == split
         ]
+        return self._without(items, self._items.known(other))
+
+    def _without(self, items: list[GymItem], others: list[GymItem] | None) -> list[GymItem]:
+        """The items that are not among `others`: by goal where that is known, else by number."""
+        goals = {item.goal for item in others or () if item.goal is not None}
+        if not goals:
+            numbers = numbers_of(others)
+            return [item for item in items if item.number not in numbers]
+        here = self._goals_here()
+        return [
+            replace(item, goal=here.get(item.number))
+            for item in items
+            if here.get(item.number) not in goals
+        ]
+
+    def _goals_here(self) -> dict[int, str]:
+        """The goal of each number at a TextCraft server."""
+        self._probe()
+        session = self._new_session()
+        try:
+            goals = _goals_at(self._url, session, self._items, False)
+        finally:
+            session.close()
+        return {number: goal for goal, number in goals.items()}
+
+    def _new_session(self) -> GymSession:
+        config = self._config
+        client = GymClient(self._url, config.timeout_seconds, config.restart_seconds)
+        return GymSession(self._server, client)
 
     def _probe(self) -> None:
         """Refuse an address where no server listens, or another one."""

@@ -9,13 +9,9 @@ looked up by its goal.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any
-
-import orjson
 
 from atlas.environments.agentgym.config import AgentGymConfig
 from atlas.environments.agentgym.servers import (
@@ -23,13 +19,17 @@ from atlas.environments.agentgym.servers import (
     SERVERS,
     GymServer,
 )
+from atlas.environments.paper.item_files import (
+    item_number,
+    numbers_of_ranges,
+    read_items,
+    read_json,
+)
 from atlas.environments.scienceworld.tasks import PAPER_VARIATIONS
 from atlas.errors import ConfigError, EpisodeError
 from atlas.records import Task
 
-_RANGES = re.compile(r"\s*\d{1,9}(?:\s*-\s*\d{1,9})?(?:\s*,\s*\d{1,9}(?:\s*-\s*\d{1,9})?)*\s*")
 _GOAL = re.compile(r"Goal: craft (.+?)\.?\s*$")
-MAX_ITEMS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +52,6 @@ def goal_in(text: str) -> str | None:
     return match[1] if match else None
 
 
-def items_of_ranges(text: str) -> list[int]:
-    """The numbers that a text such as `0-3,7` names.
-
-    >>> items_of_ranges("0-3,7")
-    [0, 1, 2, 3, 7]
-    """
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        start, end = int(first), int(last or first)
-        if end < start or len(found) + end - start >= MAX_ITEMS:
-            raise ConfigError(
-                f"agentgym: '{part.strip()}' is not a range of at most {MAX_ITEMS:,} numbers."
-            )
-        found += range(start, end + 1)
-    return list(dict.fromkeys(found))
-
-
 class GymItems:
     """The tasks of the server that the settings name."""
 
@@ -77,6 +59,8 @@ class GymItems:
         self._config = config
         self._server: GymServer = SERVERS[config.server]
         self.num_repeated: dict[str, int] = {}
+        # AgentTraj's goals by number; None before they are needed.
+        self._goals: dict[int, str] | None = None
 
     def known(self, split: str) -> list[GymItem] | None:
         """The tasks of `paper_train` or `paper_test`, or of a split of the server, if known."""
@@ -84,13 +68,20 @@ class GymItems:
         text = given.get(split) or self._server.splits.get(split)
         if text is None:
             return None
-        if _RANGES.fullmatch(text):
-            return self._playable(self.item(number) for number in items_of_ranges(text))
         key = "agenttraj" if split == "paper_train" else "agenteval"
-        found = list(self._of_file(Path(text), key))
+        found = list(self._given(text, key))
         unique = {item.number: item for item in reversed(found)}
         self.num_repeated[split] = len(found) - len(unique)
         return self._playable(unique[number] for number in dict.fromkeys(i.number for i in found))
+
+    def goal_of(self, task: Task) -> str | None:
+        """The goal of a task of TextCraft, if it says so itself, or AgentTraj's file does."""
+        if task.goal is not None or self._config.server != "textcraft":
+            return task.goal
+        if self._goals is None:
+            train = self.known("paper_train") or []
+            self._goals = {item.number: item.goal for item in train if item.goal is not None}
+        return self._goals.get(self.number_of(task))
 
     def _playable(self, items: Iterable[GymItem]) -> list[GymItem]:
         return [item for item in items if item.number not in self._server.unplayable]
@@ -98,7 +89,8 @@ class GymItems:
     def all(self) -> list[GymItem]:
         """All tasks of the server, if their number is known."""
         text = self._server.items
-        return [] if text is None else [self.item(number) for number in items_of_ranges(text)]
+        numbers = [] if text is None else numbers_of_ranges(text, "agentgym")
+        return [self.item(number) for number in numbers]
 
     def item(self, number: int, goal: str | None = None) -> GymItem:
         """A task with its kind."""
@@ -110,9 +102,9 @@ class GymItems:
         Raises:
             EpisodeError: it is not a task of this server.
         """
-        number = task.id.removeprefix(self._server.item_prefix)
-        if number != task.id and number.isdecimal() and len(number) <= 9:
-            return int(number)
+        number = item_number(task.id, self._server.item_prefix)
+        if number is not None:
+            return number
         if task.seed is not None and task.environment == f"agentgym_{self._config.server}":
             return task.seed
         raise EpisodeError(
@@ -133,40 +125,35 @@ class GymItems:
             return "train databases" if number < 9428 else "dev databases"
         return self._config.server
 
-    def _of_file(self, path: Path, key: str) -> Iterator[GymItem]:
-        where = f"agentgym: {key}={path}"
-        rows = _read_json(path, where)
-        if not isinstance(rows, list) or not rows:
-            raise ConfigError(f"{where}: expected a JSON list of objects with 'item_id'.")
-        mapping: Mapping[str, int] | None = None
-        for index, row in enumerate(rows):
-            item_id = row.get("item_id") if isinstance(row, dict) else None
-            if not isinstance(item_id, str):
-                raise ConfigError(f"{where}: row {index} has no text 'item_id'.")
-            prefix = self._server.item_prefix
-            is_named = self._config.server == "alfworld" and "_trial_" in item_id
-            if is_named:
-                mapping = self._games() if mapping is None else mapping
-                if item_id not in mapping:
-                    raise ConfigError(f"{where}: row {index}: '{item_id}' is not in the mapping.")
-                yield GymItem(item_id, mapping[item_id], item_id.partition("-")[0])
-                continue
-            number = item_id.removeprefix(prefix)
-            if not item_id.startswith(prefix) or not number.isdecimal() or len(number) > 9:
-                raise ConfigError(
-                    f"{where}: row {index}: '{item_id}' is not a task of {self._config.server}, "
-                    f"expected '{prefix}' and a number."
-                )
-            yield self.item(int(number), self._goal_of(row))
+    def _given(self, text: str, key: str) -> Iterator[GymItem]:
+        server = self._server
+        items = read_items(
+            text,
+            server.item_prefix,
+            f"agentgym: {key}",
+            size=self._size(),
+            is_name=lambda item_id: self._config.server == "alfworld" and "_trial_" in item_id,
+        )
+        if key == "agenttraj" and any(goal_in(item.first_text) for item in items):
+            for item in items:
+                if goal_in(item.first_text) is None:
+                    where = f"agentgym: {key}={text}: {item.id}"
+                    raise ConfigError(f"{where} has no goal in its first observation.")
+        games = {} if all(item.number is not None for item in items) else self._games()
+        for item in items:
+            if item.number is not None:
+                yield self.item(item.number, goal_in(item.first_text))
+            elif item.id in games:
+                yield GymItem(item.id, games[item.id], item.id.partition("-")[0])
+            else:
+                raise ConfigError(f"agentgym: {key}={text}: '{item.id}' is not in the mapping.")
 
-    def _goal_of(self, row: Mapping[str, Any]) -> str | None:
-        """The goal in a trajectory of TextCraft."""
-        turns = row.get("conversations")
-        if self._config.server != "textcraft" or not isinstance(turns, list):
+    def _size(self) -> int | None:
+        """The numbers of the server's tasks are below it, if it is known."""
+        text = self._server.items
+        if text is None or self._server.is_open:
             return None
-        texts = (turn.get("value") for turn in turns[:4] if isinstance(turn, dict))
-        goals = (goal_in(text) for text in texts if isinstance(text, str))
-        return next(filter(None, goals), None)
+        return 1 + max(int(text.rpartition("-")[2]), *self._server.unplayable, 0)
 
     def _games(self) -> dict[str, int]:
         path = self._config.alfworld_mapping
@@ -176,26 +163,13 @@ class GymItems:
                 "agentenv-alfworld/configs/mappings_train.json of AgentGym, as alfworld_mapping=…"
             )
         where = f"agentgym: alfworld_mapping={path}"
-        rows = _read_json(path, where)
+        rows = read_json(path, where)
         try:
             return {f"{row['task_type']}_{row['task_id']}": int(row["item_id"]) for row in rows}
         except (TypeError, KeyError, ValueError):
             raise ConfigError(
                 f"{where}: expected a JSON list of objects with task_type, task_id and item_id."
             ) from None
-
-
-def _read_json(path: Path, where: str) -> Any:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"{where}: cannot be read: {error.strerror}. Give a file, or numbers such as 0-99."
-        ) from None
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(f"{where}: is not JSON: {error}.") from None
 
 
 def numbers_of(*parts: list[GymItem] | None) -> set[int]:

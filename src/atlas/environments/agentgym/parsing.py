@@ -13,11 +13,13 @@ AgentTraj was made.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from atlas.environments.agentgym.servers import Rule
 from atlas.environments.paper.responses import (
     ONLY_ONE_ACTION,
+    ReadAction,
     read_last_action,
     read_rest_as_action,
     read_single_action,
@@ -27,6 +29,12 @@ NO_FENCE = (
     "Cannot parse action from response. Your action should be inside triple backticks (```). "
     "Please adjust accordingly."
 )
+# Rules that the paper's worlds without a server share.
+_READERS: dict[Rule, Callable[[str], ReadAction]] = {
+    "cleaned": read_single_action,
+    "cleaned_2024": read_last_action,
+    "first": read_rest_as_action,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +52,9 @@ class ParsedResponse:
 
 def parse_response(text: str, rule: Rule) -> ParsedResponse:
     """What the client sends for a response."""
-    if rule == "cleaned":
-        read = read_single_action(text)
+    if rule in _READERS:
+        read = _READERS[rule](text)
         return ParsedResponse(refusal=ONLY_ONE_ACTION) if read.has_several else _sent(read.text)
-    if rule == "cleaned_2024":
-        return _sent(read_last_action(text).text)
     if rule == "fenced":
         fenced = re.findall(r"```(.*?)```", text, re.DOTALL)
         if not fenced:
@@ -58,8 +64,6 @@ def parse_response(text: str, rule: Rule) -> ParsedResponse:
         return ParsedResponse(sent=text, action=text.strip() or None)
     if rule == "sql":
         return _sent(text.split("```sql")[-1].split("```")[0].strip())
-    if rule == "first":
-        return _sent(read_rest_as_action(text).text)
     text = text.removesuffix("</s>")
     _, marker, action = text.rpartition("Action:")
     # Without a marker, only the actions of a shop are found.

@@ -39,6 +39,7 @@ class GymServer:
         best: the highest reward; a score is the reward divided by it.
         threshold: a task is solved by a reward above it.
         items: the numbers of its tasks (`0-543`), where they are known.
+        is_open: other numbers are tasks, too.
         splits: the numbers of splits that the server itself defines.
         num_leaked: how many of AgentEval's tasks are in AgentTraj, by their lists of ids.
         unplayable: the numbers of tasks whose reset fails.
@@ -67,6 +68,7 @@ class GymServer:
     best: float = 1.0
     threshold: float = 0.99
     items: str | None = None
+    is_open: bool = False
     splits: Mapping[str, str] = field(default_factory=dict)
     num_leaked: int | None = 0
     unplayable: tuple[int, ...] = ()
@@ -116,6 +118,8 @@ SERVERS: dict[str, GymServer] = {
         rule_2024="cleaned_2024",
         create_body={},
         items="0-543",
+        # None of its numbers are, but at another server they are other goals.
+        num_leaked=None,
         splits={"paper_test": "0-30,140-180,420-444,533-535"},
         invalid=re.compile(r"Could not "),
         can_close=True,
@@ -132,6 +136,7 @@ SERVERS: dict[str, GymServer] = {
         threshold=0.0,
         # Any number works: level = number % 40 + 1, seed = number // 40. AgentTraj ends at 11155.
         items="0-11999",
+        is_open=True,
         invalid=re.compile(r"The action is not recognized|You cannot "),
         can_close=True,
     ),
@@ -211,6 +216,7 @@ SERVERS: dict[str, GymServer] = {
         first_turn="words",
         path="/wordle",
         items="0-979",
+        is_open=True,
         num_leaked=21,
         splits={"paper_test": "0-24"},
         invalid=re.compile(r"invalid word"),

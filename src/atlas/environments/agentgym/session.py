@@ -180,7 +180,7 @@ class GymSession:
             self._words = words
 
     def _give_up(self, found: int, tries: int) -> None:
-        """Give a new world up because requests to its number are under way."""
+        """Leave a new world as it is because requests to its number are under way."""
         if tries > MAX_TRIES:
             raise EpisodeError(self._lost(f"/create gave the id {found} to two episodes"))
         if self._server.can_close:

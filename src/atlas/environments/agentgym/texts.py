@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from atlas.environments.agentgym.servers import SERVERS
+from atlas.environments.instruction import existing_folder, existing_path
 from atlas.environments.react import ANSWER_FORMAT
 from atlas.errors import AtlasError, ConfigError
 from atlas.store.readers import read_trajectories
@@ -88,19 +89,26 @@ guess that is not in the list is an invalid word. The list:
 }
 
 
-def load_rules(value: str | None, server: str) -> str:
+def load_rules(value: str | None, instruction: str | None, server: str) -> str:
     """The text before the first observation: the given one, or a short one.
+
+    Args:
+        instruction: if this setting is a run folder, the rules are taken from there, too.
 
     Raises:
         ConfigError: the file or run folder cannot be used.
     """
+    if server not in RULES:
+        return ""
+    if value is None and instruction is not None and existing_folder(instruction) is not None:
+        value = instruction
     if value is None:
-        return RULES.get(server, "")
-    path = Path(value) if len(value) < 1000 and "\n" not in value else None
+        return RULES[server]
+    path = existing_path(value)
     try:
         if path is not None and path.is_dir():
             return _rules_of_run(path, server)
-        if path is not None and path.is_file():
+        if path is not None:
             return path.read_text(encoding="utf-8").rstrip("\n")
     except (OSError, UnicodeDecodeError, AtlasError) as error:
         raise ConfigError(f"agentgym: rules_text={value}: {error}") from None
@@ -111,7 +119,9 @@ def _rules_of_run(path: Path, server: str) -> str:
     """The first observation of an imported trajectory, without what the world itself said."""
     prefix = SERVERS[server].item_prefix
     for trajectory in read_trajectories(path):
-        if trajectory.task.id.startswith(prefix) and trajectory.steps[0].observation:
+        if not trajectory.task.id.startswith(prefix) or not trajectory.steps:
+            continue
+        if trajectory.steps[0].observation:
             text = trajectory.steps[0].observation[-1].content.rstrip("\n")
             return text if server == "wordle" else text.rpartition("\n")[0]
     raise ConfigError(f"it holds no trajectory of a task '{prefix}…'")

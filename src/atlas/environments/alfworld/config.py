@@ -8,7 +8,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 
 
 class AlfworldConfig(Config):
@@ -31,7 +31,7 @@ class AlfworldConfig(Config):
             "paper_train and paper_test need it"
         ),
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
     def needed_extras(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from atlas.config import Config
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 from atlas.environments.seed_ranges import DEFAULT_RANGES, SeedRange, refuse_shared_seeds
 from atlas.environments.success_rule import SuccessRule
 
@@ -28,7 +28,7 @@ class GymnasiumConfig(Config):
     world: str | None = Field(
         default=None, description="the world's name in records; if none, the id or the target"
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     observation: Literal["text", "json", "render"] = Field(
         default="text",
         description="text: the observation is text; json: it is written as JSON; render: the "

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from atlas.config import Config
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 
 
 class JerichoConfig(Config):
@@ -19,7 +19,7 @@ class JerichoConfig(Config):
     max_steps: int = Field(
         default=100, ge=1, description="number of turns after which an episode is truncated"
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
 
     def needed_extras(self) -> tuple[str, ...]:
         return ("jericho",)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 
 
 class MiniWobConfig(Config):
@@ -19,7 +19,7 @@ class MiniWobConfig(Config):
         default=None,
         description="the path or name of Chromium or Chrome; if none, it is searched on PATH",
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
     def needed_extras(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 
 
 class OfficeConfig(Config):
@@ -24,5 +24,5 @@ class OfficeConfig(Config):
             "lists them, and a call is ReAct text, for chat templates that cannot write tools"
         ),
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")

@@ -301,13 +301,8 @@ def _candidates(kinds: Mapping[str, object], split: str, seed: int) -> Iterator[
     for kind, own_seed in kinds_in_turn(kinds, seed):
         made = make_task(kind, own_seed)
         goal = made.goal
-<<<<<<< HEAD
         # The order of a set differs between processes.
         added = sorted((*key[:-1], sorted(key[-1])) for key in goal.after - goal.before)
-=======
-        # Sets are sorted: their own order differs between processes.
-        added = sorted((*key, sorted(emails)) for *key, emails in goal.after - goal.before)
->>>>>>> brk-suites
         asked = added, sorted(goal.informed), goal.text
         task = Task(
             id=f"office/{kind}/{own_seed}",

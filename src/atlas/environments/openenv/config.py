@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from atlas.config import SPEED_ONLY, Config
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 from atlas.environments.seed_ranges import DEFAULT_RANGES, SeedRange, refuse_shared_seeds
 from atlas.environments.success_rule import SuccessRule
 
@@ -20,7 +20,7 @@ class OpenEnvConfig(Config):
         default="http://127.0.0.1:8000", description="the address of the server, without /ws"
     )
     world: str = Field(default="openenv", description="the world's name in records")
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     actions: Literal["text", "number", "json", "tools"] = Field(
         default="text",
         description="text or number: the action is the value of `action_field`; json: it is a JSON "

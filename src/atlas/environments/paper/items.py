@@ -6,65 +6,30 @@ fact they stand in the table of a world, else they are read from a file that the
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator
+
+from atlas.config import MAY_NAME_FILE
+from atlas.environments.paper.item_files import read_items
 from atlas.environments.splits import take_tasks
-from atlas.errors import AtlasError, ConfigError
-from atlas.records import Task
-from atlas.store.readers import read_trajectories
+from atlas.errors import ConfigError
 
 PAPER_TRAIN, PAPER_TEST = "paper_train", "paper_test"
-AGENTTRAJ_HELP = (
-    "AgentTraj's file of this world, or the run folder of its import: its item ids are the split"
-    " paper_train"
-)
-AGENTEVAL_HELP = "AgentEval's file of this world: its item ids are the split paper_test"
+_FORMS = "file of this world, the run folder of its import, or numbers such as 0-99,120"
+AGENTTRAJ_HELP = f"the tasks of the split paper_train: AgentTraj's {_FORMS}"
+AGENTEVAL_HELP = f"the tasks of the split paper_test: AgentEval's {_FORMS}"
 DROP_LEAKED_HELP = "leave what is also in AgentTraj (paper_train) out of the test splits"
 
 
-def item_number(item_id: str, prefix: str) -> int | None:
-    """The number in an item id of one world: `babyai_12` -> 12; None for other ids."""
-    found = re.fullmatch(rf"{re.escape(prefix)}([0-9]{{1,9}})", item_id)
-    return int(found[1]) if found else None
+def _number_as_text(value: Any) -> Any:
+    """`agenttraj=41` is an integer in YAML."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def read_items(path: str, prefix: str, setting: str) -> list[Any]:
-    """The items of one world: JSON objects of a file, or trajectories of a run folder, in order.
-
-    Raises:
-        ConfigError: the file or folder cannot be used, or has no such item.
-    """
-    where = f"{setting}={path}"
-    source = Path(path)
-    items: Iterable[Any]
-    try:
-        if source.is_dir():
-            items = list(read_trajectories(source))
-        else:
-            items = json.loads(source.read_text(encoding="utf-8"))
-    except AtlasError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = f"cannot be read as JSON ({error})"
-        raise ConfigError(f"{where}: {reason}. Expected AgentGym's file of this world.") from None
-    listed = items if isinstance(items, list) else []
-    found = [item for item in listed if item_number(id_of_item(item), prefix) is not None]
-    if not found:
-        expected = f"expected a list of objects whose item_id begins with '{prefix}'"
-        raise ConfigError(f"{where}: it has no task of this world, {expected}.")
-    return found
-
-
-def id_of_item(item: Any) -> str:
-    """The item id of a JSON object of AgentGym, or of a trajectory of its import."""
-    if isinstance(item, dict):
-        return str(item.get("item_id", ""))
-    task = getattr(item, "task", None)
-    return task.id if isinstance(task, Task) else ""
+# The type of the settings `agenttraj` and `agenteval`.
+ItemSource = Annotated[str, BeforeValidator(_number_as_text), MAY_NAME_FILE]
 
 
 class PaperItems:
@@ -72,6 +37,7 @@ class PaperItems:
 
     Args:
         prefix: what the item ids of the world begin with.
+        size: the numbers of its tasks are below it; None: any number is a task.
         train, test: the numbers, where they are a short fact.
         agenttraj, agenteval: the files that have them; they take precedence.
         known_leak: what is known of the leak without AgentTraj's file.
@@ -82,6 +48,7 @@ class PaperItems:
         world: str,
         prefix: str,
         *,
+        size: int | None = None,
         train: Sequence[int] | None = None,
         test: Sequence[int] | None = None,
         agenttraj: str | None = None,
@@ -91,6 +58,7 @@ class PaperItems:
     ) -> None:
         self.prefix = prefix
         self._world = world
+        self._size = size
         self._drop_leaked = drop_leaked
         self._known_leak = known_leak
         self._paths = {PAPER_TRAIN: agenttraj, PAPER_TEST: agenteval}
@@ -141,8 +109,8 @@ class PaperItems:
         setting = "agenttraj" if split == PAPER_TRAIN else "agenteval"
         path, listed = self._paths[split], self._listed[split]
         if path is not None:
-            items = read_items(path, self.prefix, setting)
-            return [number_of(item, self.prefix) for item in items]
+            items = read_items(path, self.prefix, setting, size=self._size)
+            return [item.number for item in items if item.number is not None]
         if listed is None:
             name = "AgentTraj" if split == PAPER_TRAIN else "AgentEval"
             raise ConfigError(
@@ -150,10 +118,3 @@ class PaperItems:
                 f"world, which is not given. Set {setting}=PATH."
             )
         return listed
-
-
-def number_of(item: Any, prefix: str) -> int:
-    """The number of an item of `read_items`."""
-    number = item_number(id_of_item(item), prefix)
-    assert number is not None
-    return number

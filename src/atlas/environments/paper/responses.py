@@ -1,7 +1,7 @@
-"""How AgentGym's clients read the action in a response.
+"""How AgentGym's clients read the action in a response, and how they word observations.
 
-They changed in September 2025: since then, BabyAI and TextCraft allow one action per response.
-AgentTraj was recorded, and the ATLaS paper evaluated, with the earlier ones.
+The clients changed in September 2025: since then, BabyAI and TextCraft allow one action per
+response. AgentTraj was recorded, and the ATLaS paper evaluated, with the earlier ones.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from typing import Literal
 
 Client = Literal[2024, 2025]
 CLIENT_HELP = (
-    "which AgentGym client reads the responses: that of 2025 refuses two actions, that of 2024,"
-    " with which AgentTraj was recorded, takes all text after 'Action:'"
+    "which client of AgentGym reads the responses: that of 2024, with which AgentTraj was recorded,"
+    " or that of 2025, which refuses two actions in textcraft and babyai"
+)
+Wording = Literal["agenttraj", "server"]
+WORDING_HELP = (
+    "how observations are worded: as AgentTraj has them, or as AgentGym's servers of today"
 )
 
 # What AgentGym's client answers to two actions, without asking the world.
@@ -55,7 +59,9 @@ def read_rest_as_action(response: str) -> ReadAction:
 
     So the maze and Wordle are read to this day, and so BabyAI was.
     """
-    parts = response.removesuffix("</s>").split("Action:")
+    # Half of a surrogate pair can be neither sent nor recorded.
+    text = response.encode("utf-8", "replace").decode()
+    parts = text.removesuffix("</s>").split("Action:")
     return ReadAction(parts[1 if len(parts) > 1 else 0].strip())
 
 

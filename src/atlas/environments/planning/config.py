@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 
 DomainName = Literal["gripper", "blockworld", "tyreworld", "barman"]
 
@@ -35,7 +35,7 @@ class PlanningConfig(Config):
             "problems in the folder NAME"
         ),
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
     @field_validator("domains")

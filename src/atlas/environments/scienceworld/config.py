@@ -8,8 +8,13 @@ from pydantic import Field, model_validator
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
-from atlas.environments.paper.items import AGENTEVAL_HELP, AGENTTRAJ_HELP, DROP_LEAKED_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
+from atlas.environments.paper.items import (
+    AGENTEVAL_HELP,
+    AGENTTRAJ_HELP,
+    DROP_LEAKED_HELP,
+    ItemSource,
+)
 
 Kind = Literal[
     "boil",
@@ -85,10 +90,10 @@ class ScienceWorldConfig(Config):
     max_steps: int = Field(
         default=30, ge=1, description="number of turns after which an episode is truncated"
     )
-    agenttraj: str | None = Field(default=None, description=AGENTTRAJ_HELP)
-    agenteval: str | None = Field(default=None, description=AGENTEVAL_HELP)
+    agenttraj: ItemSource | None = Field(default=None, description=AGENTTRAJ_HELP)
+    agenteval: ItemSource | None = Field(default=None, description=AGENTEVAL_HELP)
     drop_leaked: bool = Field(default=False, description=DROP_LEAKED_HELP)
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
     @model_validator(mode="after")

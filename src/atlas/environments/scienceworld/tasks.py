@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.environments.paper.items import PAPER_TEST, PAPER_TRAIN, PaperItems, item_number
+from atlas.environments.paper.item_files import item_number
+from atlas.environments.paper.items import PAPER_TEST, PAPER_TRAIN, PaperItems
 from atlas.environments.scienceworld.config import Kind, ScienceWorldConfig
 from atlas.environments.splits import check_split, too_few
 from atlas.errors import EpisodeError
@@ -85,6 +86,8 @@ NOT_IN_PAPER = ("grow-", "inclined-plane-", "mendelian-genetics-")
 PAPER_VARIATIONS = {
     kind: size for kind, size in VARIATIONS.items() if not kind.startswith(NOT_IN_PAPER)
 }
+# The number of tasks that item ids count.
+NUM_PAPER = sum(PAPER_VARIATIONS.values())
 OWN_SPLITS = ("train", "held_in_test", "held_out_test")
 
 
@@ -118,6 +121,7 @@ class ScienceTasks:
         self._items = PaperItems(
             WORLD,
             PREFIX,
+            size=NUM_PAPER,
             agenttraj=config.agenttraj,
             agenteval=config.agenteval,
             drop_leaked=config.drop_leaked,
@@ -206,8 +210,8 @@ def parse_task(task: Task) -> tuple[str, int, str]:
         ):
             return parts[1], int(parts[3]), parts[2].removeprefix("plain")
     raise EpisodeError(
-        f"task '{task.id}' is not known, expected {PREFIX} and a number below "
-        f"{sum(PAPER_VARIATIONS.values())}, or an id such as {WORLD}/boil/plain/3."
+        f"task '{task.id}' is not known, expected {PREFIX} and a number below {NUM_PAPER}, or an "
+        f"id such as {WORLD}/boil/plain/3."
     )
 
 

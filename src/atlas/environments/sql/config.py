@@ -6,7 +6,7 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 
 
 class SqlConfig(Config):
@@ -15,5 +15,5 @@ class SqlConfig(Config):
     max_steps: int = Field(
         default=15, ge=1, description="number of turns after which an episode is truncated"
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from atlas.config import SPEED_ONLY, Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 
 
 class TextWorldConfig(Config):
@@ -22,7 +22,7 @@ class TextWorldConfig(Config):
         default=None,
         description="the folder of compiled games; if none, the cache folder of the user",
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
     def needed_extras(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
 
 Game = Literal[
     "cookingworld",
@@ -105,7 +105,7 @@ class TextWorldExpressConfig(Config):
     max_steps: int = Field(
         default=50, ge=1, description="number of turns after which an episode is truncated"
     )
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
     expert: ExpertConfig = Field(default=ExpertConfig(), description="how the expert plays")
 
     @model_validator(mode="after")

@@ -83,7 +83,7 @@ class BabyAIAgentGymEnvironment:
         self._tasks = BabyAITasks(config)
         self._expert_config = config.expert
         self._read = read_single_action if config.client == 2025 else read_rest_as_action
-        self._lists_actions = config.available_actions
+        self._lists_actions = config.wording == "server"
         self._sight: Sight | None = None
         self._errands = Errands()
         self._image: Any = None

@@ -1,8 +1,7 @@
 """A maze that is seen locally, in the wording of AgentGym and LMRL-Gym.
 
 Score and success: 1 at the goal (reward above 0.99 in AgentGym's filter), else 0. AgentGym's server
-ends a game after 50 turns with "Failure"; so do its games here. Observations end with a line break,
-as in AgentTraj (today's server writes none).
+ends a game after 50 turns with "Failure"; so do its games here.
 """
 
 from __future__ import annotations
@@ -40,6 +39,7 @@ class MazeEnvironment:
         self.prompt, recorded = prompt_and_rules(config.instruction, INSTRUCTION, PREFIX)
         # What precedes the description of the place in a recorded first observation.
         self._rules = "" if recorded is None else recorded.rstrip().rpartition("\n")[0] + "\n"
+        self._ending = "\n" if config.wording == "agenttraj" else ""
         self._config = config
         self._tasks = MazeTasks(config)
         self._maze: Maze | None = None
@@ -64,7 +64,7 @@ class MazeEnvironment:
         self.here, self.num_turns, self._is_over = self._maze.start, 0, False
         of_maze = PAPER_STEPS if self._is_game else 2 * len(self._maze.ways)
         self.max_steps = self._config.max_steps or of_maze
-        return user(f"{self._rules}{self._maze.describe(self.here)}\n")
+        return user(f"{self._rules}{self._maze.describe(self.here)}{self._ending}")
 
     @property
     def maze(self) -> Maze:
@@ -93,9 +93,11 @@ class MazeEnvironment:
             self.here = neighbor(self.here, way)
         success = self.here == maze.goal
         self._is_over = success or has_failed
-        text = "Success" if success else "Failure" if has_failed else maze.describe(self.here)
+        text = f"{maze.describe(self.here)}{self._ending}"
+        if self._is_over:
+            text = "Success\n" if success else "Failure\n"
         return StepResult(
-            observation=user(f"{text}\n"),
+            observation=user(text),
             reward=float(success),
             terminated=self._is_over,
             truncated=not self._is_over and self.num_turns >= self.max_steps,

@@ -6,9 +6,9 @@ from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.experts import ExpertConfig
-from atlas.environments.instruction import INSTRUCTION_HELP
-from atlas.environments.paper.items import DROP_LEAKED_HELP
-from atlas.environments.paper.responses import CLIENT_HELP, Client
+from atlas.environments.instruction import INSTRUCTION_HELP, TextOrFile
+from atlas.environments.paper.items import DROP_LEAKED_HELP, ItemSource
+from atlas.environments.paper.responses import CLIENT_HELP, WORDING_HELP, Client, Wording
 
 
 class TextCraftConfig(Config):
@@ -17,14 +17,13 @@ class TextCraftConfig(Config):
     max_steps: int = Field(
         default=20, ge=1, description="turns after which an episode is truncated; the paper's: 20"
     )
-    prefix: bool = Field(
-        default=True,
-        description="begin each observation with 'Instruction:' on a line of its own, as in"
-        " AgentTraj; AgentGym's server does not",
+    wording: Wording = Field(
+        default="agenttraj",
+        description=WORDING_HELP + "; AgentTraj's begin with 'Instruction:' on a line of its own",
     )
     client: Client = Field(default=2025, description=CLIENT_HELP)
-    instruction: str | None = Field(default=None, description=INSTRUCTION_HELP)
-    agenttraj: str | None = Field(
+    instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)
+    agenttraj: ItemSource | None = Field(
         default=None,
         description="AgentTraj's textcraft_train.json, or the run folder of its import: its goals,"
         " with the recipes that it lists, are the split paper_train, all other goals paper_test",

@@ -17,7 +17,7 @@ from atlas.environments.paper.responses import (
     read_single_action,
 )
 from atlas.environments.paper.textcraft.config import TextCraftConfig
-from atlas.environments.paper.textcraft.tasks import PREFIX, WORLD, TextCraftTasks, goal_of
+from atlas.environments.paper.textcraft.tasks import PREFIX, WORLD, TextCraftTasks
 from atlas.environments.react import user
 from atlas.errors import DependencyError, EpisodeError
 from atlas.records import Message, Task
@@ -59,7 +59,7 @@ class TextCraftEnvironment:
         self.game: Any = make_game()
         self._tasks = TextCraftTasks(config.agenttraj, drop_leaked=config.drop_leaked)
         self._expert_config = config.expert
-        self._prefix = "Instruction:\n" if config.prefix else ""
+        self._prefix = "Instruction:\n" if config.wording == "agenttraj" else ""
         self._read = read_single_action if config.client == 2025 else read_last_action
         self._success = False
 
@@ -73,8 +73,8 @@ class TextCraftEnvironment:
 
     def reset(self, task: Task) -> tuple[Message, ...]:
         """Empty the inventory, and return the recipes and the goal."""
-        self.goal, self.task_id = goal_of(task), task.id
-        self.commands = self._tasks.commands(task)
+        self.goal, self.commands = self._tasks.start(task)
+        self.task_id = task.id
         self.game.inventory, self.game.goal = {}, f"minecraft:{self.goal.replace(' ', '_')}"
         self.num_turns = 0
         self._success = False

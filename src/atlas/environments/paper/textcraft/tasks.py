@@ -9,13 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlas.environments.experts import stream
-from atlas.environments.paper.items import (
-    PAPER_TEST,
-    PAPER_TRAIN,
-    id_of_item,
-    item_number,
-    read_items,
-)
+from atlas.environments.paper.item_files import item_number, read_items
+from atlas.environments.paper.items import PAPER_TEST, PAPER_TRAIN
 from atlas.environments.paper.textcraft.recipes import (
     goal_depths,
     id_of,
@@ -24,7 +19,7 @@ from atlas.environments.paper.textcraft.recipes import (
 )
 from atlas.environments.splits import SHARES, check_split, split_of, take_tasks
 from atlas.errors import ConfigError, EpisodeError
-from atlas.records import Task, Trajectory
+from atlas.records import Task
 
 WORLD, PREFIX = "textcraft", "textcraft_"
 TEST_SPLITS = ("held_in_test", "held_out_test")
@@ -34,6 +29,7 @@ MAX_DEPTH = 2
 # As in AgentGym: recipes listed that do not help, and how many are drawn for one ingredient.
 NUM_DISTRACTORS = 10
 GOAL_MARK = "Goal: craft "
+NUM_AGENTTRAJ = 374
 
 
 class TextCraftTasks:
@@ -47,7 +43,7 @@ class TextCraftTasks:
     def __init__(self, agenttraj: str | None, *, drop_leaked: bool) -> None:
         self._agenttraj = agenttraj
         self._drop_leaked = drop_leaked
-        self._recorded: dict[str, tuple[str, str]] | None = None
+        self._recorded: dict[int, tuple[str, str]] | None = None
 
     def draw(self, split: str, num_tasks: int, seed: int) -> Sequence[Task]:
         """The first tasks of a split, in an order that the seed decides."""
@@ -56,9 +52,10 @@ class TextCraftTasks:
         if split not in (PAPER_TRAIN, PAPER_TEST):
             stream("order", WORLD, split, seed).shuffle(goals)
         depths = goal_depths()
+        numbers = self._numbers() if split == PAPER_TRAIN else {}
         return [
             Task(
-                id=self._id_of(goal, split),
+                id=f"{PREFIX}{numbers[goal]}" if goal in numbers else f"{WORLD}/{goal}",
                 environment=WORLD,
                 group=f"depth {depths[goal]}",
                 split=split,
@@ -70,14 +67,21 @@ class TextCraftTasks:
     def notes(self, split: str) -> Sequence[str]:
         """What to know of a split of the paper."""
         if split == PAPER_TEST:
-            return [
+            notes = [
                 f"{WORLD}: {split} has the {len(self._goals(split))} goals that AgentTraj lacks. "
                 "The 100 ids of AgentEval are among them, but which goal an id means depends on "
                 "the server's disk"
             ]
+            if (num_read := len(self._numbers())) < NUM_AGENTTRAJ:
+                notes.append(
+                    f"{WORLD}: agenttraj={self._agenttraj} has {num_read} of the {NUM_AGENTTRAJ} "
+                    f"goals of AgentTraj, so {split} holds goals that are in AgentTraj. Name the "
+                    "whole file"
+                )
+            return notes
         if split not in TEST_SPLITS or self._agenttraj is None:
             return []
-        known = self._read()
+        known = self._numbers()
         if shared := [goal for goal in self._goals(split) if goal in known]:
             return [
                 f"{WORLD}: {len(shared)} goals of {split} are also in AgentTraj; drop_leaked=true "
@@ -85,20 +89,26 @@ class TextCraftTasks:
             ]
         return []
 
-    def commands(self, task: Task) -> str:
-        """The recipes that are listed: those of AgentTraj for its tasks, else drawn here."""
+    def start(self, task: Task) -> tuple[str, str]:
+        """The goal of a task, and the recipes that are listed: AgentTraj's for its item ids.
+
+        Raises:
+            EpisodeError: the task has no goal that can be crafted.
+        """
+        number = item_number(task.id, PREFIX)
+        if number is not None and self._agenttraj is not None:
+            goal, commands = self._read().get(number, (None, ""))
+            if goal is not None and task.goal in (None, goal):
+                return goal, commands
         goal = goal_of(task)
-        is_item = item_number(task.id, PREFIX) is not None
-        if is_item and self._agenttraj is not None and goal in self._read():
-            return self._read()[goal][1]
-        return draw_commands(goal)
+        return goal, draw_commands(goal)
 
     def _goals(self, split: str) -> list[str]:
         if split == PAPER_TRAIN:
-            return list(self._read())
+            return list(self._numbers())
         depths = goal_depths()
         if split == PAPER_TEST or (self._drop_leaked and split in TEST_SPLITS):
-            known = self._read()
+            known = self._numbers()
             depths = {goal: depth for goal, depth in depths.items() if goal not in known}
         if split == PAPER_TEST:
             return list(depths)
@@ -110,27 +120,34 @@ class TextCraftTasks:
             if depth <= MAX_DEPTH and split_of(goal, SHARES) == split
         ]
 
-    def _id_of(self, goal: str, split: str) -> str:
-        return self._read()[goal][0] if split == PAPER_TRAIN else f"{WORLD}/{goal}"
+    def _numbers(self) -> dict[str, int]:
+        """Goal -> the first item number of AgentTraj that has it, in the order of the file."""
+        found: dict[str, int] = {}
+        for number, (goal, _) in self._read().items():
+            found.setdefault(goal, number)
+        return found
 
-    def _read(self) -> dict[str, tuple[str, str]]:
-        """Goal -> (item id, listed recipes) of AgentTraj."""
+    def _read(self) -> dict[int, tuple[str, str]]:
+        """Item number of AgentTraj -> its goal and listed recipes."""
         if self._recorded is None:
             if self._agenttraj is None:
                 raise ConfigError(
                     f"{WORLD}: the goals of AgentTraj divide {PAPER_TRAIN} from {PAPER_TEST}, and "
                     "its file is not given. Set agenttraj=PATH."
                 )
-            self._recorded = {}
+            where = f"agenttraj={self._agenttraj}"
+            found: dict[int, tuple[str, str]] = {}
             for item in read_items(self._agenttraj, PREFIX, "agenttraj"):
-                if (found := _goal_and_commands(_first_text(item))) is not None:
-                    goal, commands = found
-                    self._recorded[goal] = id_of_item(item), commands
-            unknown = sorted(self._recorded.keys() - goal_depths().keys())
-            if not self._recorded or unknown:
-                what = f"'{unknown[0]}'" if unknown else "no goal"
-                expected = f"expected first observations with '{GOAL_MARK}…', an item of textcraft"
-                raise ConfigError(f"agenttraj={self._agenttraj}: it names {what}, {expected}.")
+                assert item.number is not None
+                goal, commands = _goal_and_commands(item.first_text)
+                if goal not in goal_depths():
+                    named = f"the goal '{goal:.60}'" if goal else "no goal"
+                    expected = f"expected a first observation with '{GOAL_MARK}…', an item to craft"
+                    raise ConfigError(f"{where}: {item.id} has {named}, {expected}.")
+                other, _ = found.setdefault(item.number, (goal, commands))
+                if other != goal:
+                    raise ConfigError(f"{where}: {item.id} has two goals, '{other}' and '{goal}'.")
+            self._recorded = found
         return self._recorded
 
 
@@ -166,19 +183,8 @@ def draw_commands(goal: str) -> str:
     return "\n".join(listed)
 
 
-def _first_text(item: object) -> str:
-    """The first observation of an item of AgentTraj, or of a trajectory of its import."""
-    if isinstance(item, Trajectory):
-        return "\n".join(message.content for message in item.steps[0].observation)
-    turns = item.get("conversations") if isinstance(item, dict) else None
-    values = [turn.get("value", "") for turn in turns or () if isinstance(turn, dict)]
-    return values[2] if len(values) > 2 and isinstance(values[2], str) else ""
-
-
-def _goal_and_commands(text: str) -> tuple[str, str] | None:
-    _, mark, rest = text.rpartition(GOAL_MARK)
-    if not mark:
-        return None
-    before = text[: -len(mark) - len(rest)]
+def _goal_and_commands(text: str) -> tuple[str, str]:
+    """Both are empty in a text without a goal."""
+    before, mark, rest = text.rpartition(GOAL_MARK)
     commands = before.partition("Crafting commands:\n")[2].strip("\n")
-    return rest.strip().rstrip("."), commands
+    return rest.strip().rstrip(".") if mark else "", commands

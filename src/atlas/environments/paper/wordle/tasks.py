@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from atlas.environments.experts import stream
-from atlas.environments.paper.items import PAPER_TEST, PAPER_TRAIN, PaperItems, item_number
+from atlas.environments.paper.item_files import item_number
+from atlas.environments.paper.items import PAPER_TEST, PAPER_TRAIN, PaperItems
 from atlas.environments.paper.recorded import first_recorded_text
 from atlas.environments.paper.wordle.config import WordleConfig
 from atlas.environments.paper.wordle.game import NUM_LETTERS, Wordle
@@ -101,7 +102,7 @@ def read_vocabulary(path: str) -> tuple[str, ...]:
         ConfigError: it cannot be read, or has something else than words of five letters.
     """
     try:
-        text = first_recorded_text(path, PREFIX)
+        text = first_recorded_text(path, PREFIX, "vocabulary")
         if text is not None:
             found = FENCED.search(text)
             words = found.group().split() if found else []
