@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from atlas.environments.agentgym.environment import AgentGymEnvironment
-from atlas.environments.agentgym.servers import SCIENCE_TASKS
 from atlas.environments.paper.item_files import numbers_of_ranges
 from atlas.environments.react import react_message
+from atlas.environments.scienceworld.tasks import PAPER_VARIATIONS
 from atlas.records import Task
 
 
 def science_episode(world: Any, number: int, max_steps: int) -> list[str] | None:
     """What is seen and said in turn on the gold path; None if it is too long."""
-    variation, names = number, list(SCIENCE_TASKS)
-    while variation >= SCIENCE_TASKS[names[0]]:
-        variation -= SCIENCE_TASKS[names.pop(0)]
+    variation, names = number, list(PAPER_VARIATIONS)
+    while variation >= PAPER_VARIATIONS[names[0]]:
+        variation -= PAPER_VARIATIONS[names.pop(0)]
     name = names[0]
     world.load(name, variation, "", generateGoldPath=True)
     path = world.get_gold_action_sequence()

@@ -19,6 +19,7 @@ import atlas
 from atlas.auditing.audit_files import AuditConfig
 from atlas.cli import app
 from atlas.config import check_config, load_config
+from atlas.environments.base import ENVIRONMENT, ENVIRONMENTS
 from atlas.experiments.config import ExperimentConfig
 from atlas.serving.serve_environment import ServeConfig
 from atlas.shipped import shipped
@@ -38,6 +39,7 @@ CONFIGS = {
     "collect": (atlas.CollectConfig, {"--env": "environment"}),
     "collect --suite": (atlas.CollectSuiteConfig, {"--suite": "suite"}),
     "evaluate --suite": (atlas.EvaluateSuiteConfig, {"--model": "model", "--suite": "suite"}),
+    "evaluate --skills": (atlas.SkillsConfig, {"--model": "model"}),
     "select": (atlas.SelectConfig, {"--selector": "selector"}),
     "select-train": (atlas.SelectTrainConfig, {}),
     "audit": (AuditConfig, {"--as": "trainer"}),
@@ -109,7 +111,8 @@ def test_every_setting_of_a_command_in_the_docs_is_accepted(
     for name, *rest in commands_in(page):
         if name not in CONFIGS or "…" in rest:
             continue
-        config, options = CONFIGS[f"{name} --suite" if "--suite" in rest else name]
+        flag = next((flag for flag in ("--suite", "--skills") if flag in rest), "")
+        config, options = CONFIGS[f"{name} {flag}".strip()]
         given: dict[str, object] = {
             options[option]: value for option, value in pairwise(rest) if option in options
         }
@@ -215,6 +218,57 @@ def test_every_format_of_import_has_a_row_and_a_heading() -> None:
     assert set(FORMATS) <= anchors_of(page)
     contents = page.read_text(encoding="utf-8").partition("## ")[0]
     assert set(FORMATS) == set(re.findall(r"\[`(\w+)`\]\(#", contents))
+
+
+# The headings of the page of an environment, in this order; a page may have others between them.
+HEADINGS = (
+    "Install",
+    "Splits",
+    "Episode",
+    "Limits and success",
+    "Expert",
+    "What was run",
+    "Pitfalls",
+)
+# Pages on what several environments share.
+SHARED_PAGES = {"agenttraj", "java"}
+
+
+def test_every_environment_has_a_page_and_a_row_with_its_extra_turns_and_expert() -> None:
+    folder = ROOT / "docs" / "environments"
+    assert {page.stem for page in folder.glob("*.md")} == {*ENVIRONMENTS, *SHARED_PAGES}
+    text = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| \[`([\w-]+)`\]\(environments/([\w-]+)\.md\) \| (.+) \|$", text, re.MULTILINE
+    )
+    assert sorted(name for name, _, _ in rows) == sorted(ENVIRONMENTS)
+    for name, page, cells in rows:
+        assert name == page
+        _, extra, _, turns, expert = (cell.strip() for cell in cells.split("|"))
+        world = ENVIRONMENT.find(name)
+        needed = world.Config.model_construct().needed_extras()
+        assert extra.strip("`") == "".join(needed), name
+        limit = world.Config.model_fields["max_steps"].default
+        assert turns == str(limit) or limit is None, name
+        assert bool(expert) == hasattr(world, "expert"), name
+
+
+@pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
+def test_pages_of_environments_are_alike(name: str) -> None:
+    text = (ROOT / "docs" / "environments" / f"{name}.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# {name}\n\n")
+    found = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert [heading for heading in found if heading in HEADINGS] == list(HEADINGS)
+
+
+def test_every_table_has_a_header_row() -> None:
+    for page in PAGES:
+        lines = re.sub(
+            r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL
+        ).splitlines()
+        for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+            if line.startswith("|") and not before.lstrip().startswith("|"):
+                assert re.fullmatch(r"\|[-| :]+\|", after), f"{name_of(page)}: {line}"
 
 
 def test_the_number_of_formats_in_the_docs_is_that_of_the_table() -> None:

@@ -53,7 +53,8 @@ def test_the_code_of_the_page_runs(tmp_path: Path) -> None:
     assert "4 trajectories" in done.stdout
     assert "supervised tokens of" in done.stdout
     assert {run.name for run in (tmp_path / "runs").iterdir() if run.is_dir()} == {
-        *("trajectories", "rules", "mine", "last", "random", "agreement", "tuned", "played")
+        *("trajectories", "rules", "mine", "last", "random", "agreement", "tuned", "played"),
+        *("worlds", "worlds-critical", "suite", "probe"),
     }
 
 

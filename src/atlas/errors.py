@@ -23,6 +23,11 @@ from __future__ import annotations
 from typing import Any
 
 
+def first_line(error: BaseException | str) -> str:
+    """The first line of an error's message, for messages that name a cause."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 class AtlasError(Exception):
     """Base of all errors that a user's input, files or machine can cause."""
 

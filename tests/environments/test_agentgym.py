@@ -12,11 +12,12 @@ import pytest
 import atlas
 from atlas.environments.agentgym.environment import AgentGymEnvironment
 from atlas.environments.agentgym.parsing import NO_FENCE, parse_response
-from atlas.environments.agentgym.servers import SCIENCE_TASKS, SERVERS
+from atlas.environments.agentgym.servers import SERVERS
 from atlas.environments.agentgym.texts import INSTRUCTIONS, RULES, load_rules
 from atlas.environments.base import StepResult
 from atlas.environments.episode import start_episode
 from atlas.environments.paper.responses import ONLY_ONE_ACTION
+from atlas.environments.scienceworld.tasks import PAPER_VARIATIONS
 from atlas.errors import EpisodeError
 from atlas.records import Message, Source, Task
 from atlas.store.record_files import to_json
@@ -352,7 +353,7 @@ def test_the_rules_come_with_the_instruction_of_imported_trajectories(tmp_path: 
 
 def test_the_table_is_complete() -> None:
     assert set(INSTRUCTIONS) == set(SERVERS) == set(RECORDINGS)
-    assert sum(SCIENCE_TASKS.values()) == 4639
+    assert sum(PAPER_VARIATIONS.values()) == 4639
     for name, row in SERVERS.items():
         assert (row.key == "id") == (row.greeting is not None), name
         assert row.first_turn not in ("rules", "words") or row.path

@@ -419,7 +419,7 @@ def test_a_server_that_starts_late_is_waited_for() -> None:
 def test_an_address_without_a_server_or_with_another_one_is_a_mistake_of_the_settings() -> None:
     environment = make("textcraft", f"http://127.0.0.1:{free_port()}", restart_seconds=30)
     started = time.monotonic()
-    with pytest.raises(ConfigError, match=r"does not answer.*docs/environments.md"):
+    with pytest.raises(ConfigError, match=r"does not answer.*docs/environments/agentgym.md"):
         environment.tasks("train", 1, 0)
     assert time.monotonic() - started < 5
     with serving(CraftServer()) as url:

@@ -171,7 +171,7 @@ def test_an_action_may_be_a_number_or_json(make: Make, kind: str, said: str, is_
 def test_a_server_that_fails_costs_the_episode_and_not_the_next_one(
     make: Make, mode: str, words: str
 ) -> None:
-    world = make(mode, answer_seconds=0.3, max_message_mib=1)
+    world = make(mode, timeout_seconds=0.3, max_message_mib=1)
     text = first(world)
     with pytest.raises(EpisodeError, match=words):
         world.step(act("up"))
@@ -245,7 +245,7 @@ def test_a_server_that_is_killed_and_started_again_loses_one_episode_at_most() -
 def test_many_episodes_run_at_a_time_and_a_hanging_one_costs_only_itself(
     server: str,
 ) -> None:
-    settings = {"base_url": server, "answer_seconds": 5.0}
+    settings = {"base_url": server, "timeout_seconds": 5.0}
     choice = Choice("openenv", settings)
     with Worlds.of(choice, 24) as worlds:
         world = ENVIRONMENT.make(choice)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.environments.experts import react_turn, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, stream
 from atlas.environments.instruction import load_instruction
 from atlas.environments.react import parse_action, react_message
-from atlas.environments.splits import SHARES, check_split, draw_tasks, split_of, take_tasks
+from atlas.environments.splits import (
+    SEED_STRIDE,
+    SHARES,
+    check_split,
+    draw_tasks,
+    kinds_in_turn,
+    split_of,
+    take_tasks,
+)
 from atlas.errors import ConfigError
 from atlas.records import Message, Task
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
@@ -41,6 +50,22 @@ def test_streams_of_different_names_are_independent() -> None:
 def test_a_turn_has_its_labels() -> None:
     turn = react_turn("I see it.", "go", ["critical_observation"], 0.7)
     assert turn.annotation.kinds == ("critical_observation",)
+
+
+def test_a_rate_does_not_change_when_the_other_slips_happen() -> None:
+    both = ExpertConfig(detour_rate=0.4, mistake_rate=0.4)
+    first, second = stream("a"), stream("a")
+    drawn = [draw_slips(first, both) for _ in range(200)]
+    no_detours = [draw_slips(second, ExpertConfig(detour_rate=0, mistake_rate=0.4)) for _ in drawn]
+    assert [mistake for _, mistake in drawn] == [mistake for _, mistake in no_detours]
+    assert any(detour for detour, _ in drawn)
+    assert not any(detour for detour, _ in no_detours)
+
+
+def test_kinds_take_turns_and_runs_with_other_seeds_have_other_tasks() -> None:
+    drawn = list(islice(kinds_in_turn({"a": 1, "b": 2}, 0), 5))
+    assert drawn == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2)]
+    assert next(kinds_in_turn(("a",), 2)) == ("a", 2 * SEED_STRIDE)
 
 
 def candidates(contents: list[str]) -> Iterator[tuple[str, Task]]:

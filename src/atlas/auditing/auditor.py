@@ -25,6 +25,7 @@ from atlas.auditing.tally import (
 )
 from atlas.auditing.trainers.atlas_runs import AtlasTrainer
 from atlas.auditing.trainers.base import Trainer, supervise_row
+from atlas.errors import first_line
 from atlas.records import Problem, Selection, Trajectory
 from atlas.trajectories.formats.rows import SourceRow
 
@@ -99,8 +100,8 @@ class Auditor:
                 tally.add_finding(finding, order, source.where)
             return
         except ROW_ERRORS as error:
-            said = str(error).partition("\n")[0]
-            reason = f"it has a field of another kind ({type(error).__name__}: {said:.100})"
+            said = f"{type(error).__name__}: {first_line(error):.100}"
+            reason = f"it has a field of another kind ({said})"
             tally.add_finding(Finding("refused", 1, reason), order, source.where)
             return
         if drops_system:

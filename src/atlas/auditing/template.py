@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from atlas.auditing.layout import Chat, Ends, Layout, lay_out
 from atlas.auditing.rows import RefusedRowError
 from atlas.auditing.supervision import Unwritten
-from atlas.errors import ModelError
+from atlas.errors import ModelError, first_line
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.template_clock import pin_day
 
@@ -70,8 +70,8 @@ class Template:
             return self._apply(messages, tools, open_turn=open_turn)
         except Exception as error:
             # Templates raise jinja errors, TypeError, ValueError and more.
-            said = str(error).strip().partition("\n")[0]
-            reason = f"the chat template refuses it: {type(error).__name__}: {said:.200}"
+            said = f"{type(error).__name__}: {first_line(error):.200}"
+            reason = f"the chat template refuses it: {said}"
             raise RefusedRowError(reason) from None
 
     def _apply(self, messages: Chat, tools: Sequence[Mapping[str, Any]], open_turn: bool) -> str:

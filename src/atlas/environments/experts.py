@@ -35,6 +35,14 @@ def stream(*names: str | int) -> random.Random:
     return random.Random(int.from_bytes(digest, "big"))
 
 
+def draw_slips(rng: random.Random, config: ExpertConfig) -> tuple[bool, bool]:
+    """Whether this step is to be a detour, and whether it is to be a mistake.
+
+    Both numbers are drawn at each step, so that one rate does not change the draws of the other.
+    """
+    return rng.random() < config.detour_rate, rng.random() < config.mistake_rate
+
+
 def say(rng: random.Random, phrases: Sequence[str], **words: str) -> str:
     """One of the phrases with its words filled in; `{Noun}` is the capitalized `{noun}`."""
     capitals = {key.capitalize(): value[:1].upper() + value[1:] for key, value in words.items()}

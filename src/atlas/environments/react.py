@@ -13,6 +13,8 @@ NO_ACTION = (
     'No action found. Answer with "Thought:", your thought, '
     'then "Action:" and one action on the next line.'
 )
+# Characters of an agent's text that an observation repeats.
+MAX_QUOTED = 60
 ANSWER_FORMAT = """\
 Answer in this format:
 Thought:

@@ -9,11 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from atlas.config import Config
-from atlas.environments.splits import check_split, too_few
+from atlas.environments.splits import SEED_STRIDE, check_split, too_few
 from atlas.records import Task
-
-# Added to the first task for each seed of a run, so that runs with other seeds play other tasks.
-STRIDE = 100_003
 
 
 class SeedRange(Config):
@@ -71,7 +68,7 @@ def seed_tasks(
 def iterate_tasks(world: str, seeds: SeedRange, split: str, seed: int) -> Iterator[Task]:
     """All tasks of a split, from a place that `seed` determines."""
     for number in range(seeds.num_seeds):
-        own = seeds.first_seed + (seed * STRIDE + number) % seeds.num_seeds
+        own = seeds.first_seed + (seed * SEED_STRIDE + number) % seeds.num_seeds
         yield Task(
             id=f"{world}/{split}/{own}", environment=world, group=split, split=split, seed=own
         )

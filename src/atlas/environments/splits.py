@@ -7,7 +7,8 @@ first text and its solution), never of its seed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import TypeVar
 
 from atlas.errors import ConfigError
@@ -15,8 +16,11 @@ from atlas.lookup import nearest
 from atlas.records import Task
 
 ItemT = TypeVar("ItemT")
+KindT = TypeVar("KindT")
 # Of 10 generated tasks, 8 are for training.
 SHARES: dict[str, int] = {"train": 8, "held_in_test": 2}
+# Between the first tasks of two seeds of a run, so that they do not play the same tasks.
+SEED_STRIDE = 100_003
 
 
 def split_of(content: str, shares: Mapping[str, int] = SHARES) -> str:
@@ -42,6 +46,18 @@ def check_split(world: str, split: str, known: Sequence[str] | Mapping[str, obje
     """
     if split not in known:
         raise ConfigError(f"{world}: split '{split}' is not known. {nearest(split, known)}")
+
+
+def kinds_in_turn(kinds: Iterable[KindT], seed: int) -> Iterator[tuple[KindT, int]]:
+    """Endless pairs of a kind and the seed of a task: each kind once per seed, in their order.
+
+    Args:
+        seed: of the run; it determines the first seed of the tasks.
+    """
+    listed = tuple(kinds)
+    for own_seed in count(seed * SEED_STRIDE):
+        for kind in listed:
+            yield kind, own_seed
 
 
 def draw_tasks(

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from atlas.config import Config
-from atlas.errors import DependencyError, RunError
+from atlas.errors import DependencyError, RunError, first_line
 
 # Jobs that are sent to each worker at a time, so that it never waits for the next one.
 IN_FLIGHT = 2
@@ -180,7 +180,7 @@ def _do_all(ray: Any, workers: Sequence[Any], jobs: Iterator[Any]) -> Iterator[A
 
 def lost_worker(error: Exception) -> RunError:
     """The error for a worker that was lost too often."""
-    cause = getattr(error, "cause", None) or str(error).partition("\n")[0]
+    cause = getattr(error, "cause", None) or first_line(error)
     return RunError(
         f"a worker of the Ray cluster was lost: {cause}. Run the command again; finished work is "
         "kept."

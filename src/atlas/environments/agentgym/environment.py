@@ -233,7 +233,7 @@ class AgentGymEnvironment:
         except EpisodeError as error:
             raise ConfigError(
                 f"{where} does not answer: {error}. Start it, or give its address; "
-                "docs/environments.md says how."
+                "docs/environments/agentgym.md says how."
             ) from None
         finally:
             client.close()

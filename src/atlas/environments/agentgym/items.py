@@ -16,7 +16,6 @@ from itertools import chain
 from atlas.environments.agentgym.config import AgentGymConfig
 from atlas.environments.agentgym.servers import (
     BABYAI_LEVELS,
-    SCIENCE_TASKS,
     SERVERS,
     GymServer,
 )
@@ -26,6 +25,7 @@ from atlas.environments.paper.item_files import (
     read_items,
     read_json,
 )
+from atlas.environments.scienceworld.tasks import PAPER_VARIATIONS
 from atlas.errors import ConfigError, EpisodeError
 from atlas.records import Task
 
@@ -117,7 +117,7 @@ class GymItems:
             return f"level {number % BABYAI_LEVELS + 1}"
         if self._config.server == "sciworld":
             rest = number
-            for name, num_variations in SCIENCE_TASKS.items():
+            for name, num_variations in PAPER_VARIATIONS.items():
                 if rest < num_variations:
                     return name
                 rest -= num_variations

@@ -90,33 +90,6 @@ _SQL_FAULT = re.compile(
 TOOL_OUTAGE = re.compile(r"Observation: ERROR \| \w*(Connection|Timeout|Proxy|SSL)\w*\(")
 # The server does not know the id: it was restarted.
 UNKNOWN_ID = re.compile(r"The id \S+ is not valid|has been deleted|Env \S+ not found")
-# How the numbers of ScienceWorld's tasks are laid out: its variations, one type after the other
-# (scienceworld 1.2.3, without the seven types that the server leaves out).
-SCIENCE_TASKS: dict[str, int] = {
-    "boil": 30,
-    "melt": 30,
-    "freeze": 30,
-    "change-the-state-of-matter-of": 30,
-    "use-thermometer": 540,
-    "measure-melting-point-known-substance": 436,
-    "measure-melting-point-unknown-substance": 300,
-    "power-component": 20,
-    "power-component-renewable-vs-nonrenewable-energy": 20,
-    "test-conductivity": 900,
-    "test-conductivity-of-unknown-substances": 600,
-    "find-living-thing": 300,
-    "find-non-living-thing": 300,
-    "find-plant": 300,
-    "find-animal": 300,
-    "chemistry-mix": 32,
-    "chemistry-mix-paint-secondary-color": 36,
-    "chemistry-mix-paint-tertiary-color": 36,
-    "lifespan-longest-lived": 125,
-    "lifespan-shortest-lived": 125,
-    "lifespan-longest-lived-then-shortest-lived": 125,
-    "identify-life-stages-1": 14,
-    "identify-life-stages-2": 10,
-}
 BABYAI_LEVELS = 40
 
 

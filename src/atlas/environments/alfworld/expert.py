@@ -32,7 +32,7 @@ from atlas.environments.alfworld.thoughts import (
     SLIPS,
 )
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say, stream
 from atlas.errors import EpisodeError
 from atlas.records import CriticalKind, Task
 
@@ -249,8 +249,7 @@ class AlfworldExpert:
 
     def _draw_slip(self, move: HouseMove) -> HouseMove | None:
         """A detour or a mistake with the configured probabilities, never twice in a row."""
-        detour = self._rng.random() < self._config.detour_rate
-        mistake = self._rng.random() < self._config.mistake_rate
+        detour, mistake = draw_slips(self._rng, self._config)
         turns_left = self._room.max_steps - self._room.num_turns
         is_free = self._slip is None and self._room.num_turns > 0 and turns_left >= RESERVE_TURNS
         if not is_free or move.situation not in SLIP_SITUATIONS or not (detour or mistake):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 from typing import Any
 
 from atlas.environments.alfworld.rooms import LOOK, TWO, Size, draw_room
-from atlas.environments.splits import check_split, draw_tasks, split_of
+from atlas.environments.splits import check_split, draw_tasks, kinds_in_turn, split_of
 from atlas.errors import ConfigError, EpisodeError
 from atlas.records import Task
 
@@ -64,20 +63,17 @@ class GeneratedGames:
 
 
 def _candidates(split: str, seed: int) -> Iterator[tuple[str, Task]]:
-    for number in count(seed * 100_003):
-        for kind, size in LEVELS[split]:
-            room = draw_room(kind, size, number)
-            yield (
-                room.content,
-                Task(
-                    id=_id(kind, size, number),
-                    environment="alfworld",
-                    group=kind if size == "small" else f"{kind} ({size} rooms)",
-                    split=split,
-                    seed=number,
-                    goal=room.sentence,
-                ),
-            )
+    for (kind, size), own_seed in kinds_in_turn(LEVELS[split], seed):
+        room = draw_room(kind, size, own_seed)
+        task = Task(
+            id=_id(kind, size, own_seed),
+            environment="alfworld",
+            group=kind if size == "small" else f"{kind} ({size} rooms)",
+            split=split,
+            seed=own_seed,
+            goal=room.sentence,
+        )
+        yield room.content, task
 
 
 def _id(kind: str, size: str, seed: int) -> str:

@@ -27,7 +27,7 @@ from atlas.environments.babyai.thoughts import (
 )
 from atlas.environments.babyai.view import SeenObject
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say
 from atlas.errors import EpisodeError
 from atlas.records import CriticalKind
 
@@ -168,8 +168,7 @@ class BabyAIExpert:
 
         It happens only while walking and with enough turns left, and never twice in a row.
         """
-        detour = self._rng.random() < self._config.detour_rate
-        mistake = self._rng.random() < self._config.mistake_rate
+        detour, mistake = draw_slips(self._rng, self._config)
         turns_left = self._environment.max_steps - self._environment.num_turns
         is_free = self._slip is None and turns_left >= RESERVE_TURNS and self._planner.walking
         if not is_free or not (detour or mistake):

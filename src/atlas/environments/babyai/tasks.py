@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from atlas.environments.splits import SEED_STRIDE
 from atlas.errors import ConfigError, EpisodeError
 from atlas.lookup import look_up, nearest
 from atlas.records import Task
@@ -99,7 +100,7 @@ def babyai_tasks(split: str, num_tasks: int, seed: int) -> Sequence[Task]:
     tasks = []
     for index in range(num_tasks):
         number, level = divmod(index, len(names))
-        own_seed = FIRST_SEED[split] + (seed * 100_003 + number) % SEEDS_PER_SPLIT
+        own_seed = FIRST_SEED[split] + (seed * SEED_STRIDE + number) % SEEDS_PER_SPLIT
         id_, group = f"babyai/{names[level]}/{own_seed}", names[level]
         tasks.append(Task(id=id_, environment="babyai", group=group, split=split, seed=own_seed))
     return tasks

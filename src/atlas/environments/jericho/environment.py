@@ -20,7 +20,7 @@ from atlas.environments.base import Expert, StepResult
 from atlas.environments.instruction import load_instruction
 from atlas.environments.jericho.config import JerichoConfig
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
-from atlas.environments.splits import check_split, split_of, too_few
+from atlas.environments.splits import SEED_STRIDE, check_split, split_of, too_few
 from atlas.environments.story_text import NO_COMMAND, single_commands, story_command, story_words
 from atlas.errors import ConfigError, EpisodeError
 from atlas.extras import require_extras
@@ -79,7 +79,7 @@ class JerichoEnvironment:
         tasks = []
         for index in range(num_tasks):
             round_, position = divmod(index, len(names))
-            own = 0 if round_ == 0 else 1 + (seed * 100_003 + round_) % (SEEDS - 1)
+            own = 0 if round_ == 0 else 1 + (seed * SEED_STRIDE + round_) % (SEEDS - 1)
             name = names[position]
             tasks.append(
                 Task(

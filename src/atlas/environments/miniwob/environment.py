@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 
 from atlas.environments.base import Expert, StepResult
@@ -19,7 +18,7 @@ from atlas.environments.miniwob.browser import Browser, find_browser
 from atlas.environments.miniwob.config import MiniWobConfig
 from atlas.environments.miniwob.page import Page, PageView
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
-from atlas.environments.splits import check_split, draw_tasks, split_of
+from atlas.environments.splits import check_split, draw_tasks, kinds_in_turn, split_of
 from atlas.errors import EpisodeError
 from atlas.extras import missing, require_extras
 from atlas.records import Message, Task
@@ -145,20 +144,17 @@ class MiniWobEnvironment:
         return Page(self._browser, self._pages / f"{page}.html", seed)
 
     def _candidates(self, split: str, seed: int) -> Iterator[tuple[str, Task]]:
-        for number in count(seed * 100_003):
-            for page in PAGES[split]:
-                view = self._open(page, number).look()
-                yield (
-                    f"{page}\n{view.goal}\n{view.text}",
-                    Task(
-                        id=f"miniwob/{page}/{number}",
-                        environment="miniwob",
-                        group=page,
-                        split=split,
-                        seed=number,
-                        goal=view.goal,
-                    ),
-                )
+        for page, own_seed in kinds_in_turn(PAGES[split], seed):
+            view = self._open(page, own_seed).look()
+            task = Task(
+                id=f"miniwob/{page}/{own_seed}",
+                environment="miniwob",
+                group=page,
+                split=split,
+                seed=own_seed,
+                goal=view.goal,
+            )
+            yield f"{page}\n{view.goal}\n{view.text}", task
 
 
 def _folder_of_pages() -> Path:

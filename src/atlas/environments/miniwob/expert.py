@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say, stream
 from atlas.environments.miniwob.page import PageView
 from atlas.environments.miniwob.solvers import SOLVERS, PageMove
 from atlas.environments.miniwob.thoughts import (
@@ -109,8 +109,7 @@ class MiniWobExpert:
 
     def _draw_slip(self, move: PageMove) -> PageMove | None:
         """A detour or a mistake with the configured probabilities."""
-        detour = self._rng.random() < self._config.detour_rate
-        mistake = self._rng.random() < self._config.mistake_rate
+        detour, mistake = draw_slips(self._rng, self._config)
         turns_left = self._shown.max_steps - self._shown.num_turns
         if turns_left < RESERVE_TURNS or not (detour or mistake):
             return None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date as Date
 from datetime import timedelta
-from itertools import count
 
 from atlas.environments.experts import stream
 from atlas.environments.office.goals import OfficeGoal, keys_of
@@ -23,12 +22,11 @@ from atlas.environments.office.state import (
     OfficeState,
     time_of,
 )
-from atlas.environments.splits import check_split, draw_tasks, split_of
+from atlas.environments.splits import check_split, draw_tasks, kinds_in_turn, split_of
 from atlas.errors import DataError
 from atlas.records import Task
 
 SPLITS = ("train", "held_in_test", "held_out_test")
-STEP = 100_003
 FIRST_DAY = Date(2026, 3, 2)
 NUM_WEEKS = 20
 WEEK = 5
@@ -300,10 +298,7 @@ def office_tasks(split: str, num_tasks: int, seed: int) -> list[Task]:
 
 
 def _candidates(kinds: Mapping[str, object], split: str, seed: int) -> Iterator[tuple[str, Task]]:
-    names = list(kinds)
-    for index in count():
-        number, place = divmod(index, len(names))
-        kind, own_seed = names[place], seed * STEP + number
+    for kind, own_seed in kinds_in_turn(kinds, seed):
         made = make_task(kind, own_seed)
         goal = made.goal
         # Sets are sorted: their own order differs between processes.

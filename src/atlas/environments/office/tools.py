@@ -15,10 +15,10 @@ from atlas.environments.office.state import (
     minutes_of,
     time_of,
 )
+from atlas.environments.react import MAX_QUOTED
 
 FINISH = "finish"
 DAY_END = 24 * 60
-MAX_QUOTED = 60
 MAX_TEXT = 2_000
 MAX_LISTED = 50
 TEXT = {"type": "string"}

@@ -63,7 +63,7 @@ class OpenEnvConfig(Config):
     connect_seconds: Annotated[float, SPEED_ONLY] = Field(
         default=10.0, gt=0, description="how long to try to reach the server"
     )
-    answer_seconds: Annotated[float, SPEED_ONLY] = Field(
+    timeout_seconds: Annotated[float, SPEED_ONLY] = Field(
         default=60.0, gt=0, description="how long the server may take for one answer"
     )
     max_message_mib: Annotated[int, SPEED_ONLY] = Field(

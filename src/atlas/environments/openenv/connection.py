@@ -166,14 +166,14 @@ class Connection:
     def _exchange(self, request: str) -> Any:
         from websockets.exceptions import ConnectionClosed
 
-        seconds = self._config.answer_seconds
+        seconds = self._config.timeout_seconds
         try:
             # A server that is full says so and closes, often before the request was sent.
             with suppress(ConnectionClosed):
                 self._socket.send(request)
             text = self._socket.recv(timeout=seconds)
         except TimeoutError:
-            waited = f"did not answer in {seconds:g} s (answer_seconds)"
+            waited = f"did not answer in {seconds:g} s (timeout_seconds)"
             raise EpisodeError(f"{self._who} {waited}") from None
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == TOO_BIG:

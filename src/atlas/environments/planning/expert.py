@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say, stream
 from atlas.environments.planning.grounding import GroundAction, ones
 from atlas.environments.planning.planner import Planner, after
 from atlas.environments.planning.played import PlayedPuzzle
@@ -223,8 +223,7 @@ class PlanningExpert:
 
     def _make_slip(self) -> _Slip | None:
         """A detour or a mistake, with the configured probabilities and turns to spare."""
-        detour = self._rng.random() < self._config.detour_rate
-        mistake = self._rng.random() < self._config.mistake_rate
+        detour, mistake = draw_slips(self._rng, self._config)
         if self._episode.turns_left < len(self._plan) + RESERVE_TURNS:
             return None
         if mistake:

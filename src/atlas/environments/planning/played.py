@@ -8,11 +8,10 @@ from atlas.environments.planning.tasks import load_problem
 from atlas.environments.planning.words import (
     CHECK_ACTIONS,
     LOOK_AROUND,
-    MAX_QUOTED,
     PuzzleWords,
     say_goal,
 )
-from atlas.environments.react import NO_ACTION
+from atlas.environments.react import MAX_QUOTED, NO_ACTION
 from atlas.records import Task
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 
 from atlas.environments.experts import stream
@@ -20,7 +19,7 @@ from atlas.environments.planning.gripper import GRIPPER
 from atlas.environments.planning.pddl import Domain, PuzzleProblem, read_domain, read_problem
 from atlas.environments.planning.tyreworld import TYREWORLD
 from atlas.environments.planning.words import say_goal
-from atlas.environments.splits import check_split, draw_tasks, split_of, take_tasks
+from atlas.environments.splits import check_split, draw_tasks, kinds_in_turn, split_of, take_tasks
 from atlas.errors import ConfigError, DataError
 from atlas.records import Task
 
@@ -30,7 +29,6 @@ DOMAINS: dict[str, PlanningDomain] = {
 }
 SPLITS = ("train", "held_in_test", "held_out_test", "paper_test")
 LARGE = "-large"
-STEP = 100_003
 
 
 def planning_tasks(config: PlanningConfig, split: str, num_tasks: int, seed: int) -> list[Task]:
@@ -89,10 +87,7 @@ def _generate(kind: PlanningDomain, group: str, seed: int) -> PuzzleProblem:
 
 
 def _candidates(groups: Sequence[str], split: str, seed: int) -> Iterator[tuple[str, Task]]:
-    for index in count():
-        number, place = divmod(index, len(groups))
-        group = groups[place]
-        own_seed = seed * STEP + number
+    for group, own_seed in kinds_in_turn(groups, seed):
         kind = DOMAINS[group.removesuffix(LARGE)]
         problem = _generate(kind, group, own_seed)
         content = repr((kind.name, sorted(problem.init), problem.goal))

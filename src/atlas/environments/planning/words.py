@@ -11,7 +11,6 @@ from atlas.environments.planning.pddl import Domain, Fact
 
 CHECK_ACTIONS = "check valid actions"
 LOOK_AROUND = "look around"
-MAX_QUOTED = 60
 # The rules of a folder may have facts and actions that no phrase is known for.
 _PLACEHOLDER = re.compile(r"\{(\d)\}")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say, stream
 from atlas.environments.scienceworld.game import AMBIGUOUS, ScienceState
 from atlas.environments.scienceworld.thoughts import (
     ACTS,
@@ -246,8 +246,7 @@ class ScienceWorldExpert:
 
     def _make_slips(self) -> list[Slip]:
         """A detour (several actions, if it is a search) or a mistake; mostly none."""
-        detour = self._rng.random() < self._config.detour_rate
-        mistake = self._rng.random() < self._config.mistake_rate
+        detour, mistake = draw_slips(self._rng, self._config)
         upcoming = self._path[:2]
         if not (detour or mistake) or self._slip is not None or self._num_turns == 1:
             return []

@@ -82,18 +82,18 @@ SAME_START: dict[str, tuple[int, ...]] = {
 }
 # Kinds that the paper's environment leaves out.
 NOT_IN_PAPER = ("grow-", "inclined-plane-", "mendelian-genetics-")
-OWN_SPLITS = ("train", "held_in_test", "held_out_test")
-
-
+# AgentGym numbers the variations of these, one kind after the other (scienceworld 1.2.3).
+PAPER_VARIATIONS = {
+    kind: size for kind, size in VARIATIONS.items() if not kind.startswith(NOT_IN_PAPER)
+}
 # The number of tasks that item ids count.
-NUM_PAPER = sum(n for kind, n in VARIATIONS.items() if not kind.startswith(NOT_IN_PAPER))
+NUM_PAPER = sum(PAPER_VARIATIONS.values())
+OWN_SPLITS = ("train", "held_in_test", "held_out_test")
 
 
 def paper_variation(number: int) -> tuple[Kind, int] | None:
     """Kind and variation of an item of the paper: 30 -> (melt, 0); None if there is none."""
-    for kind, size in VARIATIONS.items():
-        if kind.startswith(NOT_IN_PAPER):
-            continue
+    for kind, size in PAPER_VARIATIONS.items():
         if 0 <= number < size:
             return kind, number
         number -= size

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from atlas.environments.react import NO_ACTION, action_lines
+from atlas.environments.react import MAX_QUOTED, NO_ACTION, action_lines
 from atlas.environments.sql.guarded import QueryError
 from atlas.environments.sql.tasks import make_task
 from atlas.records import Task
 
 TABLES = "tables"
-MAX_QUOTED = 60
 _SQL = re.compile(r"(select|with)\b", re.IGNORECASE)
 # `1,234` or `1,234.5`.
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from atlas.environments.experts import stream
-from atlas.environments.splits import check_split, draw_tasks, split_of
+from atlas.environments.splits import check_split, draw_tasks, kinds_in_turn, split_of
 from atlas.environments.sql.guarded import GuardedDatabase
 from atlas.environments.sql.questions import (
     HELD_OUT_QUESTIONS,
@@ -26,7 +25,6 @@ from atlas.records import Task
 SPLITS = ("train", "held_in_test", "held_out_test")
 # The end of a group's name: a known kind of question about a database that no training task has.
 NEW_TABLES = "-new-tables"
-STEP = 100_003
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +82,7 @@ def _schemas(group: str) -> Sequence[Schema]:
 
 
 def _candidates(groups: Sequence[str], split: str, seed: int) -> Iterator[tuple[str, Task]]:
-    for index in count():
-        number, place = divmod(index, len(groups))
-        group, own_seed = groups[place], seed * STEP + number
+    for group, own_seed in kinds_in_turn(groups, seed):
         made = make_task(group, own_seed)
         made.database.close()
         question = made.question

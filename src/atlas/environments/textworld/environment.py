@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from platformdirs import user_cache_path
 from atlas.environments.base import Expert, StepResult
 from atlas.environments.instruction import load_instruction
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
-from atlas.environments.splits import check_split, draw_tasks, split_of
+from atlas.environments.splits import check_split, draw_tasks, kinds_in_turn, split_of
 from atlas.environments.story_text import NO_COMMAND, story_command, story_words
 from atlas.environments.textworld.config import TextWorldConfig
 from atlas.errors import EpisodeError
@@ -146,20 +145,16 @@ class TextWorldEnvironment:
         return self._folder
 
     def _candidates(self, split: str, seed: int) -> Iterator[tuple[str, Task]]:
-        for number in count(seed * 100_003):
-            for kind in KINDS[split]:
-                if not (content := self._games.content(kind, number)):
-                    continue
-                yield (
-                    content,
-                    Task(
-                        id=f"textworld/{kind}/{number}",
-                        environment="textworld",
-                        group=kind,
-                        split=split,
-                        seed=number,
-                    ),
+        for kind, own_seed in kinds_in_turn(KINDS[split], seed):
+            if content := self._games.content(kind, own_seed):
+                task = Task(
+                    id=f"textworld/{kind}/{own_seed}",
+                    environment="textworld",
+                    group=kind,
+                    split=split,
+                    seed=own_seed,
                 )
+                yield content, task
 
     def _end_game(self) -> None:
         game, self._game = self._game, None

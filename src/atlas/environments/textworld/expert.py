@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say, stream
 from atlas.errors import EpisodeError
 from atlas.records import CriticalKind, Task
 
@@ -129,8 +129,7 @@ class TextWorldExpert:
 
     def _draw_slip(self, planned: str) -> tuple[str, str] | None:
         """A detour or a mistake with the configured probabilities, while walking only."""
-        detour = self._rng.random() < self._config.detour_rate
-        mistake = self._rng.random() < self._config.mistake_rate
+        detour, mistake = draw_slips(self._rng, self._config)
         if self._slip is not None or self._game.num_turns == 0 or not planned.startswith("go "):
             return None
         possible = set(self._game.state.admissible_commands or ())

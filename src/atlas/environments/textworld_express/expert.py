@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say, stream
 from atlas.environments.textworld_express.game import GameState
 from atlas.environments.textworld_express.knowledge import ExpressKnowledge
 from atlas.environments.textworld_express.solvers.base import GameMove
@@ -119,8 +119,8 @@ class TextWorldExpressExpert:
     def _make_slip(self, move: GameMove) -> GameMove | None:
         """A detour or a mistake, with the configured probabilities, never twice in a row."""
         solver = self._solver
-        detour = self._rng.random() < self._config.detour_rate and solver.allows_detours
-        mistake = self._rng.random() < self._config.mistake_rate and solver.allows_mistakes
+        detour, mistake = draw_slips(self._rng, self._config)
+        detour, mistake = detour and solver.allows_detours, mistake and solver.allows_mistakes
         turns_left = self._environment.max_steps - (self._num_read - 1)
         if self._slip is not None or turns_left < RESERVE_TURNS or not (detour or mistake):
             return None

@@ -19,10 +19,10 @@ from atlas.models.local.load import (
     Precision,
     default_device,
     dtype_name,
-    first_line,
     import_transformers,
     load_model,
     load_tokenizer,
+    loading_fault,
     locate_model,
 )
 
@@ -108,7 +108,7 @@ def load_embedder(name: str, precision: Precision = "auto") -> Embedder:
                 trust_remote_code=False,
             )
         except Exception as error:
-            reason = first_line(error)
+            reason = loading_fault(error)
             raise ModelError(f"model {name} cannot be loaded to embed texts: {reason}") from error
         model = model.to(default_device()).eval()
     if model.config.is_encoder_decoder or not hasattr(model.config, "hidden_size"):

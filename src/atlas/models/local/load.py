@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from atlas.errors import DependencyError, ModelError
+from atlas.errors import DependencyError, ModelError, first_line
 from atlas.models.local.hub import is_only_cached
 from atlas.rendering.chat_templates.stock import STOCK, set_chat_template, template_digest
 from atlas.rendering.renderer import Renderer
@@ -109,7 +109,7 @@ def load_tokenizer(place: ModelPlace) -> Any:
             place.location, local_files_only=is_cached, trust_remote_code=False
         )
     except Exception as error:
-        reason = first_line(error)
+        reason = loading_fault(error)
         raise ModelError(f"the tokenizer of {place.name} cannot be loaded: {reason}") from error
 
 
@@ -176,7 +176,7 @@ def read_config(location: str) -> Any:
         )
     except Exception as error:
         # Possible causes: invalid JSON, an unknown architecture, or a hub that cannot be reached.
-        reason = first_line(error).rstrip(".")
+        reason = loading_fault(error).rstrip(".")
         raise ModelError(
             f"the config.json of model {location} cannot be read: {reason}. Check the name, the "
             "files and the connection."
@@ -257,7 +257,7 @@ def load_model(
     except DependencyError:
         raise
     except Exception as error:
-        raise ModelError(f"model {place.name} cannot be loaded: {first_line(error)}") from error
+        raise ModelError(f"model {place.name} cannot be loaded: {loading_fault(error)}") from error
     # transformers would initialize missing weights at random.
     if missing:
         raise ModelError(
@@ -333,11 +333,11 @@ def import_transformers() -> Any:
     return transformers
 
 
-def first_line(error: Exception) -> str:
+def loading_fault(error: Exception) -> str:
     """The first line of an error, or that the model asks for code of its own."""
     if "trust_remote_code" in str(error):
         return (
             "it asks for code of its own files (auto_map), and atlas runs no code that a model "
             "brings. Give a model whose architecture transformers has"
         )
-    return str(error).strip().split("\n", 1)[0]
+    return first_line(error)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.errors import ModelError
+from atlas.errors import ModelError, first_line
 from atlas.training.base_model import BaseModel
 from atlas.training.config import EngineConfig
 from atlas.training.engine.checks.equality import (
@@ -194,7 +194,7 @@ class _Trial:
             # Possible causes: a missing kernel, an option of the config, a data type.
             raise ModelError(
                 f"{type(self.engine.model).__name__} cannot be trained: its own forward pass on "
-                f"token ids fails ({_first_line(error)}). Use a model that computes text here."
+                f"token ids fails ({_said(error)}). Use a model that computes text here."
             ) from error
 
     def _run_long(self) -> list[Tensor]:
@@ -250,7 +250,7 @@ class _Trial:
         except Exception as error:
             # An architecture without support for a part may raise any error.
             self.put_in(())
-            return _first_line(error)
+            return _said(error)
 
     def _differs(self, plain: Measured) -> str | None:
         return difference(plain, measure_engine(self.engine, self.model, self.examples), self.dtype)
@@ -312,7 +312,7 @@ def _try_flash(trial: _Trial, autocast: torch.dtype) -> str | None:
             # The kernel was not built for this device, the driver is too old, and so on.
             if not engine.uses_flash:
                 raise
-            return _first_line(error)
+            return _said(error)
         none = torch.zeros((), device=loss.device)
         found.append((loss.detach(), none if gradient is None else gradient))
     tolerance = TOLERANCES[autocast]
@@ -324,5 +324,5 @@ def _try_flash(trial: _Trial, autocast: torch.dtype) -> str | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -14,7 +14,7 @@ from atlas.environments.paper.babyai.config import BabyAIAgentGymConfig
 from atlas.environments.paper.babyai.sight import see
 from atlas.environments.paper.item_files import item_number
 from atlas.environments.paper.items import PAPER_TEST, PAPER_TRAIN, PaperItems
-from atlas.environments.splits import SHARES, check_split, draw_tasks, split_of
+from atlas.environments.splits import SEED_STRIDE, SHARES, check_split, draw_tasks, split_of
 from atlas.errors import EpisodeError
 from atlas.records import Task
 
@@ -141,7 +141,7 @@ def _candidates(split: str, seed: int) -> Iterator[tuple[str, Task]]:
     number = 0
     while True:
         round_, index = divmod(number, len(levels))
-        level, own_seed = levels[index], FIRST_SEED + (seed * 100_003 + round_) % STRIDE
+        level, own_seed = levels[index], FIRST_SEED + (seed * SEED_STRIDE + round_) % STRIDE
         name = f"{WORLD}/{level}/{own_seed}"
         task = Task(id=name, environment=WORLD, group=level, split=split, seed=own_seed)
         yield _content(task), task

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say, stream
 from atlas.environments.paper.maze.grid import (
     BACK,
     STEPS,
@@ -149,8 +149,7 @@ class MazeExpert:
 
     def _slip(self, here: Place, ways: frozenset[str], options: Sequence[str]) -> ExpertTurn | None:
         """A mistake (into a wall toward the goal) or a detour (another way of a fork)."""
-        detour = self._rng.random() < self._config.detour_rate
-        mistake = self._rng.random() < self._config.mistake_rate
+        detour, mistake = draw_slips(self._rng, self._config)
         left = self._environment.max_steps - self._environment.num_turns
         if left < 2 * distance(here, self._goal) + RESERVE_TURNS + 2 * len(self._trail):
             return None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say, stream
 from atlas.environments.paper.textcraft.planner import Act, RecipePlanner
 from atlas.environments.paper.textcraft.recipes import name_of
 from atlas.records import CriticalKind
@@ -148,8 +148,7 @@ class TextCraftExpert:
         return self._say(PLANS, plan[0], acts=acts, parts=parts)
 
     def _make_slip(self, plan: Sequence[Act], held: dict[str, int]) -> ExpertTurn | None:
-        detour = self._rng.random() < self._config.detour_rate
-        mistake = self._rng.random() < self._config.mistake_rate
+        detour, mistake = draw_slips(self._rng, self._config)
         left = self._environment.max_steps - self._environment.num_turns
         if left < len(plan) + RESERVE_TURNS or not (detour or mistake):
             return None

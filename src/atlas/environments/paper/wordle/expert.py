@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from atlas.environments.base import ExpertTurn
-from atlas.environments.experts import ExpertConfig, react_turn, say, stream
+from atlas.environments.experts import ExpertConfig, draw_slips, react_turn, say, stream
 from atlas.environments.paper.wordle.game import NUM_GUESSES, Wordle, mark
 from atlas.records import CriticalKind
 
@@ -75,8 +75,7 @@ class WordleExpert:
         """The next thought and guess."""
         answers = self._game.answers
         fitting = [word for word in self._words if fits(word, answers)]
-        detour = self._rng.random() < self._config.detour_rate
-        mistake = self._rng.random() < self._config.mistake_rate
+        detour, mistake = draw_slips(self._rng, self._config)
         is_free = NUM_GUESSES - self._game.num_guesses >= RESERVE_GUESSES
         if mistake and is_free and answers and self._mistake is None and len(fitting) > 1:
             wrong = [word for word in self._words if not fits(word, answers)]

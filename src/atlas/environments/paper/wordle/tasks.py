@@ -89,7 +89,7 @@ class WordleTasks:
             if self._vocabulary_path is None:
                 raise ConfigError(
                     f"{WORLD}: the paper's games need AgentGym's list of 40 words, which is not "
-                    "given. Set vocabulary=PATH; docs/environments.md says where it is."
+                    "given. Set vocabulary=PATH; docs/environments/wordle.md says where it is."
                 )
             self._vocabulary = read_vocabulary(self._vocabulary_path)
         return self._vocabulary

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from atlas.config import Config
-from atlas.errors import DependencyError
+from atlas.errors import DependencyError, first_line
 from atlas.records import Outcome, Problem, Task
 from atlas.trajectories.formats.accounting import settle
 from atlas.trajectories.formats.agent_logs import build_reading, hash_of_texts, problem_of
@@ -110,7 +110,7 @@ class InspectFormat:
             summaries = read_eval_log_sample_summaries(file, format=kind) if is_archive else []
         except Exception as error:
             # Whatever the reader meets in a damaged log.
-            reason = f"not a log that Inspect can read: {_first_line(error)}"
+            reason = f"not a log that Inspect can read: {_reason_in(error)}"
             yield Problem(where=source.name, reason=reason)
             return
         samples = summaries or log.samples or []
@@ -170,7 +170,7 @@ def _whole_sample(file: str, summary: Any) -> Any:
         raise
     except Exception as error:
         # Whatever the reader meets in a damaged log.
-        reason = f"not a sample that Inspect can read: {_first_line(error)}"
+        reason = f"not a sample that Inspect can read: {_reason_in(error)}"
         raise BadRowError(reason) from None
 
 
@@ -309,7 +309,7 @@ def _outcome(log: Any, sample: Any, scores: Mapping[str, Any]) -> Outcome:
     numbers = [float(value) for value in scores.values() if is_number(value)]
     score = numbers[0] if len(numbers) == 1 else None
     if sample.error is not None:
-        return Outcome(status="error", score=score, reason=_first_line(sample.error.message))
+        return Outcome(status="error", score=score, reason=_reason_in(sample.error.message))
     if sample.limit is not None:
         return Outcome(status="truncated", score=score, reason=f"{sample.limit.type} limit")
     judged = (_verdict(log, name, value) for name, value in scores.items())
@@ -335,6 +335,5 @@ def _verdict(log: Any, name: str, value: Any) -> bool | None:
     return bool(value) if value in (0, 1) and "accuracy" in str(metrics[:1]) else None
 
 
-def _first_line(error: Any) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+def _reason_in(error: Any) -> str:
+    return (first_line(error) or type(error).__name__)[:200]
