@@ -10,6 +10,7 @@ from atlas.environments.planning.words import (
     LOOK_AROUND,
     MAX_QUOTED,
     PuzzleWords,
+    plain_words,
     say_goal,
 )
 from atlas.environments.react import NO_ACTION
@@ -49,7 +50,7 @@ class PlayedPuzzle:
         self.turns_left -= 1
         if text is None:
             return NO_ACTION, True
-        plain = text.lower().strip(" .!`'\"")
+        plain = plain_words(text)
         if plain == CHECK_ACTIONS:
             return f"You can: {'; '.join(self.words.possible(self.state))}.", False
         if plain == LOOK_AROUND:
