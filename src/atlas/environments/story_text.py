@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+_filters = threading.Lock()
 # They steer the program, not the game, and some write files; `oops save` stands for `save`.
 PROGRAM_COMMANDS = frozenset(
     (
@@ -21,6 +26,17 @@ _THEN = re.compile(r"\bthen\b", re.IGNORECASE)
 _BETWEEN_PARTS = re.compile(r"[.,;:!?\"]|\b(?:then|and)\b")
 # The prompt with the status line after it, and the question at the end of a game.
 _PROMPT = re.compile(r"\n\s*>.*|\nWould you like to RESTART.*", re.DOTALL)
+
+
+@contextmanager
+def unknown_stories_allowed() -> Iterator[None]:
+    """Without jericho's warning of a story that it does not know; for one thread at a time.
+
+    Two threads that change the filters of warnings at once leave them changed.
+    """
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def story_command(action: str) -> str | None:
