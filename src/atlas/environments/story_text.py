@@ -40,7 +40,7 @@ def unknown_stories_allowed() -> Iterator[None]:
 
 
 def story_command(action: str) -> str | None:
-    """The action as a story reads it: printable ASCII, lower case; None if it is no command.
+    """The action as a story reads it: printable ASCII, lower case; None if it is not a command.
 
     That is so if nothing is left, if it is more than one, or if a part of it is for the program.
     """
