@@ -280,7 +280,7 @@ from atlas.kinds import Choice
 
 environment = ENVIRONMENT.make(Choice(sys.argv[1], json.loads(sys.argv[2])))
 for split in sys.argv[3:]:
-    for number, task in enumerate(environment.tasks(split, 40, 0)):
+    for number, task in enumerate(environment.tasks(split, 25, 0)):
         print(task, environment.reset(task))
         if number < 3 and isinstance(environment, HasExpert):
             expert, over = environment.expert(0), False
