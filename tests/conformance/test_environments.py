@@ -290,11 +290,16 @@ def test_no_test_task_is_a_training_task(choice: Choice, environment: Environmen
 LIST_TASKS = """
 import json, sys
 from atlas.environments.base import ENVIRONMENT, HasExpert
+from atlas.errors import ConfigError
 from atlas.kinds import Choice
 
 environment = ENVIRONMENT.make(Choice(sys.argv[1], json.loads(sys.argv[2])))
 for split in sys.argv[3:]:
-    for number, task in enumerate(environment.tasks(split, 40, 0)):
+    try:
+        tasks = environment.tasks(split, 60, 0)
+    except ConfigError:
+        tasks = environment.tasks(split, 20, 0)
+    for number, task in enumerate(tasks):
         print(task, environment.reset(task))
         if number < 3 and isinstance(environment, HasExpert):
             expert, over = environment.expert(0), False
