@@ -191,14 +191,17 @@ def test_a_huge_reply_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) ->
         environment.close()
 
 
-def test_a_reply_that_trickles_is_given_up() -> None:
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "]
+)
+def test_a_reply_that_trickles_is_given_up(head: bytes) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def trickle() -> None:
         connection, _ = listener.accept()
         with connection, listener:
             connection.recv(65_536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            connection.sendall(head)
             for _ in range(100):
                 time.sleep(0.05)
                 try:
@@ -211,7 +214,7 @@ def test_a_reply_that_trickles_is_given_up() -> None:
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     environment = make("textcraft", address, timeout_seconds=0.4)
     started = time.monotonic()
-    with pytest.raises(EpisodeError, match=r"took more than 0\.4 s"):
+    with pytest.raises(EpisodeError, match=r"took more than 0\.4 s|ReadTimeoutError"):
         environment.reset(task_of("textcraft", 3))
     assert time.monotonic() - started < 2
     environment.close()

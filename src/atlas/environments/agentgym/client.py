@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from atlas.environments.agentgym.bounded import bounded_connection
 from atlas.errors import EpisodeError
 
 MAX_REPLY_BYTES = 8 * 2**20
@@ -49,7 +50,9 @@ class GymClient:
         self._urllib3 = urllib3
         self._timeout_seconds = timeout_seconds
         self.restart_seconds = restart_seconds
-        self._pool = urllib3.connection_from_url(url, maxsize=1, block=False)
+        self._deadline = 0.0
+        self._connection = bounded_connection(lambda: self._deadline)
+        self._pool = self._new_pool()
         self._prefix = urllib3.util.parse_url(url).path or ""
         self._used = 0.0
 
@@ -88,7 +91,7 @@ class GymClient:
         while True:
             if time.monotonic() - self._used > IDLE_SECONDS:
                 self._pool.close()
-                self._pool = self._urllib3.connection_from_url(self.url, maxsize=1, block=False)
+                self._pool = self._new_pool()
             try:
                 reply = self._once(method, route, body, where)
                 if reply.status not in BUSY:
@@ -104,8 +107,14 @@ class GymClient:
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
+    def _new_pool(self) -> Any:
+        pool = self._urllib3.connection_from_url(self.url, maxsize=1, block=False)
+        if pool.scheme == "http":
+            pool.ConnectionCls = self._connection
+        return pool
+
     def _once(self, method: str, route: str, body: bytes | None, where: str) -> GymReply:
-        deadline = time.monotonic() + self._timeout_seconds
+        self._deadline = deadline = time.monotonic() + self._timeout_seconds
         response = self._pool.urlopen(
             method,
             self._prefix + route,

@@ -126,8 +126,8 @@ class GymSession:
             if not is_reused:
                 raise
             fault = str(error)
-        if fault is not None and is_reused:
-            # The server was restarted since the last task.
+        if fault is not None and (is_reused or UNKNOWN_ID.search(fault)):
+            # The server was restarted since the last task, or just after it made the world.
             self._create()
             reply = self._guarded("POST", "/reset", body)
             fault = _fault_of(reply)
