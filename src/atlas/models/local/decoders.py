@@ -112,7 +112,7 @@ def _can_page(plain: Any) -> bool:
 
 
 def _turning_length(config: Any) -> float:
-    """The longest history that rotates its tokens as shorter ones do; longer ones differ in all tokens.
+    """The longest history whose tokens are rotated as in shorter ones.
 
     Only "dynamic" and "longrope" have one. They take the longest history of a row for all.
     """
@@ -142,8 +142,8 @@ class _Check:
             ]
         if _distance(self._expected[0][:PAGE], self._expected[1]).median() > NOT_CAUSAL:
             raise ModelError(
-                f"{type(plain).__name__} is not a causal model: later tokens change what it computed "
-                "of earlier ones, so it cannot continue a text. Give a causal language model."
+                f"{type(plain).__name__} is not a causal model: later tokens change what it "
+                "computed of earlier ones, so it cannot continue a text. Give a causal language model."
             )
         self._tolerance = TOLERANCE[model.dtype is torch.float32]
 
