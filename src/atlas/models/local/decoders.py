@@ -143,7 +143,7 @@ class _Check:
         if _distance(self._expected[0][:PAGE], self._expected[1]).median() > NOT_CAUSAL:
             raise ModelError(
                 f"{type(plain).__name__} is not a causal model: later tokens change what it "
-                "computed of earlier ones, so it cannot continue a text. Give a causal language model."
+                "computed of earlier ones, so it cannot continue a text. Give a model that can."
             )
         self._tolerance = TOLERANCE[model.dtype is torch.float32]
 
