@@ -371,6 +371,44 @@ def test_a_prompt_is_computed_once_for_all_conversations_also_after_the_first_en
     assert alone.respond([*prompt, *observe("a")], 4) == first["a"].message.content
 
 
+def test_a_prompt_of_several_pieces_is_computed_once_too(
+    model_and_renderer: tuple[Any, Renderer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, renderer = model_and_renderer
+    monkeypatch.setattr("atlas.models.local.chat_batch.MAX_PIECE", 40)
+    prompt = [Message(role="system", content="You see a red ball. " * 20)]
+    num_prompt = len(renderer.opening_ids([*prompt, *observe("x")]))
+    assert num_prompt > 80
+    batch = ChatBatch(model, renderer, temperature=0, max_tokens=4, max_context=4000)
+    fed, hook = feeds_of(model)
+    names = list("abcdef")
+    answers = respond(batch, {name: [*prompt, *observe(name)] for name in names})
+    hook.remove()
+    assert sum(fed) < num_prompt + len(names) * 30
+    for name in names:
+        expected = Alone(model, renderer).respond([*prompt, *observe(name)], 4)
+        assert answers[name].message.content == expected
+
+
+def test_a_conversation_without_room_does_not_replace_the_prompt_that_is_kept(
+    model_and_renderer: tuple[Any, Renderer],
+) -> None:
+    model, renderer = model_and_renderer
+    prompt = [Message(role="system", content="You see a red ball. " * 20)]
+    batch = ChatBatch(model, renderer, temperature=0, max_tokens=4, max_context=1000)
+    respond(batch, {"a": [*prompt, *observe("a")]})
+    batch.close("a")
+    assert respond(batch, {"b": observe("door " * 2000)})["b"].finish == "no_room"
+    batch.close("b")
+    fed, hook = feeds_of(model)
+    respond(batch, {"c": [*prompt, *observe("a")]})
+    assert sum(fed) < 30
+    hook.remove()
+    batch.end()
+    decoder: Any = batch._decoder
+    assert len(decoder._pages._free) == decoder._pages._capacity
+
+
 def test_conversations_join_and_leave_between_two_tokens(
     model_and_renderer: tuple[Any, Renderer],
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+from atlas.errors import ModelError
 from atlas.models.local.decoders import PagedDecoder, SingleDecoder, make_decoder
 from atlas.models.local.load import quiet_peft
 from atlas.models.local.paged_attention import PAGE
@@ -27,7 +28,7 @@ PAGED: dict[str, Callable[[], Any]] = FAMILIES | {
         **SHAPE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16
     ),
 }
-# Recurrent layers, and ALiBi.
+# Recurrent layers, ALiBi, and a window that only the mask has.
 SINGLE: dict[str, Callable[[], Any]] = {
     "lfm2": lambda: transformers.Lfm2Config(
         **{**SHAPE, "num_hidden_layers": 2},
@@ -36,6 +37,21 @@ SINGLE: dict[str, Callable[[], Any]] = {
     ),
     "bloom": lambda: transformers.BloomConfig(
         vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.3
+    ),
+    # It counts positions from 0 at each call.
+    "bamba": lambda: transformers.BambaConfig(
+        **{**SHAPE, "num_hidden_layers": 2},
+        attn_layer_indices=[1],
+        mamba_n_heads=4,
+        mamba_d_head=16,
+        mamba_d_state=16,
+        mamba_n_groups=1,
+    ),
+    "mamba": lambda: transformers.MambaConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=8
+    ),
+    "phimoe": lambda: transformers.PhimoeConfig(
+        **SHAPE, sliding_window=PAGE + 40, num_local_experts=4
     ),
 }
 
@@ -89,23 +105,54 @@ def test_the_paged_decoder_equals_the_whole_history(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", SINGLE)
-def test_other_models_are_decoded_one_by_one_and_equal_the_whole_history(family: str) -> None:
+def test_other_models_are_decoded_one_by_one_which_is_said_and_equal_the_whole_history(
+    family: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     model = model_of(SINGLE[family]())
     decoder = make_decoder(model)
     assert isinstance(decoder, SingleDecoder)
+    said = capfd.readouterr().err
+    assert said.count("is decoded one conversation at a time") == 1
+    # Each of them has a cache of its own.
+    assert "read again for each token" not in said
     check(model, decoder)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_rotations_that_depend_on_the_longest_history_are_not_shared(kind: str) -> None:
+    rope: dict[str, Any] = {"rope_type": kind, "rope_theta": 10000.0, "factor": 4.0}
+    if kind == "longrope":
+        rope |= {"short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+        rope["original_max_position_embeddings"] = 128
+    shape = SHAPE | {"max_position_embeddings": 512 if kind == "longrope" else 128}
+    model = model_of(transformers.LlamaConfig(**shape, rope_parameters=rope))
+    assert isinstance(make_decoder(model, 128), PagedDecoder)
+    decoder = make_decoder(model, 129)
+    assert isinstance(decoder, SingleDecoder)
+    if kind == "longrope":
+        # A dynamic rotation depends on what the model computed before.
+        check(model, decoder)
+
+
+def test_a_model_that_reads_in_both_directions_is_refused() -> None:
+    shape = {key: size for key, size in SHAPE.items() if key != "num_key_value_heads"}
+    with pytest.raises(ModelError, match="BertLMHeadModel is not a causal model"):
+        make_decoder(model_of(transformers.BertConfig(**shape)))
 
 
 def test_a_model_whose_attention_is_not_what_its_class_declares_is_decoded_one_by_one() -> None:
     model = model_of(FAMILIES["llama"]())
     usual = model.model.layers[1].self_attn.forward
 
-    def reversed_order(*args: Any, **named: Any) -> Any:
+    def with_sums(*args: Any, **named: Any) -> Any:
         output, weights = usual(*args, **named)
-        return output.flip(1), weights
+        return output + output.cumsum(1), weights
 
-    model.model.layers[1].self_attn.forward = reversed_order
-    assert isinstance(make_decoder(model), SingleDecoder)
+    model.model.layers[1].self_attn.forward = with_sums
+    decoder = make_decoder(model)
+    assert isinstance(decoder, SingleDecoder)
+    # A cache is of no use to it either.
+    check(model, decoder, rounds=3)
 
 
 def test_bfloat16_stays_close_to_the_whole_history() -> None:

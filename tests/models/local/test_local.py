@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import ModelError
-from atlas.models.local.load import locate_model, model_input
+from atlas.models.local.load import load_model, locate_model, model_input
 
 
 def make_folder(path: Path, weights: bytes) -> Path:
@@ -37,3 +37,12 @@ def test_a_hub_id_is_its_own_name_and_a_path_to_nothing_is_refused(tmp_path: Pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="holds no model"):
         locate_model(str(tmp_path / "empty"))
+
+
+def test_an_encoder_decoder_is_refused_instead_of_playing_with_its_decoder_only(
+    tmp_path: Path,
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    transformers.BartConfig().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"encoder-decoder \(bart\), expected a causal"):
+        load_model(locate_model(str(tmp_path)), "float32", "cpu")

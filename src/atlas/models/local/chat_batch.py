@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atlas.models.local.decoders import make_decoder
+from atlas.models.local.decoders import Decoder, make_decoder
 from atlas.models.players import PlayerAnswer
 from atlas.records import Message, Usage
 from atlas.rendering.count_unwritten import UnwrittenCount
@@ -63,6 +63,7 @@ class ChatBatch:
         max_context: the longest history in tokens, the answer included.
         batch_size: how many conversations are answered at a time.
         seed: together with its name, the seed of a conversation's random stream.
+        decoder: of the model, made for `max_context`; None: a new one.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ChatBatch:
         max_context: int,
         batch_size: int = 64,
         seed: int = 0,
+        decoder: Decoder | None = None,
     ) -> None:
         self._renderer = renderer
         self._temperature = temperature
@@ -82,7 +84,7 @@ class ChatBatch:
         self._max_context = max_context
         self._batch_size = batch_size
         self._seed = seed
-        self._decoder = make_decoder(model)
+        self._decoder = decoder or make_decoder(model, max_context)
         self._conversations: dict[str, _OpenConversation] = {}
         self._waiting: deque[str] = deque()
         self._running: dict[str, _OpenConversation] = {}
@@ -128,23 +130,28 @@ class ChatBatch:
         conversation = self._conversations.pop(name, None)
         if conversation is None:
             return
-        if not self._decoder.shares:
+        length = min(self._decoder.length(conversation.sequence), conversation.num_opening)
+        if not self._decoder.shares or length < MIN_SHARED:
             self._decoder.close(conversation.sequence)
             return
-        if self._kept is not None:
-            self._decoder.close(self._kept.sequence)
-        if self._decoder.length(conversation.sequence) > conversation.num_opening:
-            self._decoder.cut(conversation.sequence, conversation.num_opening)
+        self._forget_kept()
+        self._decoder.cut(conversation.sequence, length)
         self._kept = conversation
 
     def end(self) -> None:
         """Forget all conversations."""
         for name in list(self._conversations):
             self.close(name)
+        self._forget_kept()
         lost = UnwrittenCount(self._num_opened, of_contexts=self._lost)
         for note in lost.notes(self._renderer):
             say(note)
         self._num_opened, self._lost = 0, Counter()
+
+    def _forget_kept(self) -> None:
+        if self._kept is not None:
+            self._decoder.close(self._kept.sequence)
+            self._kept = None
 
     def _take_in(self, conversation: _OpenConversation, messages: Sequence[Message]) -> None:
         """Add messages to a conversation and its tokens."""
@@ -197,19 +204,21 @@ class ChatBatch:
     def _next_pieces(self) -> list[tuple[str, _OpenConversation, list[int]]]:
         """The tokens to feed next: of each answer its last one, of histories as many as fit."""
         fed = []
-        # The histories that are encoded from their first token in this pass.
-        from_start: list[list[int]] = []
+        # The histories that are being encoded.
+        encoded: list[list[int]] = []
         room = MAX_FED
         for name, conversation in self._running.items():
             kept = self._decoder.length(conversation.sequence)
             if not kept and self._decoder.shares:
-                if any(_share_start(conversation.ids, other) for other in from_start):
-                    # The next pass takes what both share from the other one.
+                best, kept = self._known_start(conversation)
+                if any(_shared(other, conversation.ids) >= kept + MIN_SHARED for other in encoded):
+                    # A later pass takes what both share from the other one.
                     continue
-                kept = self._copy_start(conversation)
-                if not kept:
-                    from_start.append(conversation.ids)
+                if best is not None:
+                    conversation.sequence = self._decoder.copy(best.sequence, kept)
             piece = conversation.ids[kept:]
+            if len(piece) > 1:
+                encoded.append(conversation.ids)
             if len(piece) > 1 and self._decoder.shares:
                 piece = piece[: min(room, MAX_PIECE)]
                 room -= len(piece)
@@ -217,24 +226,18 @@ class ChatBatch:
                 fed.append((name, conversation, piece))
         return fed
 
-    def _copy_start(self, conversation: _OpenConversation) -> int:
-        """Take the start that a new conversation shares with a known one; returns its length."""
+    def _known_start(self, conversation: _OpenConversation) -> tuple[_OpenConversation | None, int]:
+        """The conversation from which a new one can take most of its start, and how much."""
         best, longest = None, 0
         known = [*self._conversations.values(), *([self._kept] if self._kept else ())]
         for other in known:
-            if other is conversation or not _share_start(other.ids, conversation.ids):
+            length = self._decoder.length(other.sequence)
+            if other is conversation or length <= longest:
                 continue
-            shared = min(
-                _num_shared(other.ids, conversation.ids),
-                self._decoder.length(other.sequence),
-                len(conversation.ids) - 1,
-            )
+            shared = min(_shared(other.ids, conversation.ids), length)
             if shared > longest:
                 best, longest = other, shared
-        if best is None or longest < MIN_SHARED:
-            return 0
-        conversation.sequence = self._decoder.copy(best.sequence, longest)
-        return longest
+        return best, longest
 
     def _finish(self, conversation: _OpenConversation) -> PlayerAnswer:
         said, conversation.said = conversation.said, []
@@ -265,11 +268,23 @@ class ChatBatch:
         return writes_text_calls(self._renderer)
 
 
-def _share_start(one: Sequence[int], other: Sequence[int]) -> bool:
-    return one[:MIN_SHARED] == other[:MIN_SHARED]
+def _shared(known: Sequence[int], ids: Sequence[int]) -> int:
+    """How many first tokens of `ids` can be taken from a known history; 0: not worth a copy.
+
+    The last one is fed, for the logits after it.
+    """
+    if known[:MIN_SHARED] != ids[:MIN_SHARED]:
+        return 0
+    shared = min(_num_shared(known, ids), len(ids) - 1)
+    return shared if shared >= MIN_SHARED else 0
 
 
 def _num_shared(one: Sequence[int], other: Sequence[int]) -> int:
     """How many first tokens are the same."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+    shortest = min(len(one), len(other))
+    # Slices are compared much faster than tokens.
+    for start in range(0, shortest, 64):
+        if one[start : start + 64] != other[start : start + 64]:
+            pairs = zip(one[start:], other[start:], strict=False)
+            return next((start + i for i, (a, b) in enumerate(pairs) if a != b), shortest)
+    return shortest

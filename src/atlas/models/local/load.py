@@ -274,12 +274,21 @@ def _stored_quantization(place: ModelPlace) -> Any:
     """How to read weights that are stored in few bits as plain ones; None: they are plain.
 
     Their own kernels have no gradient and need certain GPUs.
+
+    Raises:
+        ModelError: the model is an encoder-decoder, of which transformers would load only a half.
     """
     location = place.location
     if place.holds_adapters:
         settings = json.loads((Path(location) / ADAPTER_FILE).read_text(encoding="utf-8"))
         location = settings.get("base_model_name_or_path") or location
-    stored = getattr(read_config(location), "quantization_config", None)
+    config = read_config(location)
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"model {place.name} is an encoder-decoder ({config.model_type}), expected a causal "
+            "language model, such as those named …ForCausalLM in config.json."
+        )
+    stored = getattr(config, "quantization_config", None)
     if stored is None:
         return None
     transformers = import_transformers()

@@ -88,18 +88,28 @@ class LocalPlayer:
             loaded = earlier._loaded
         loaded = loaded or load_model(place, self._dtype)
         self._loaded: Any = loaded
-        # This imports torch, which takes seconds.
+        # These import torch, which takes seconds.
         from atlas.models.local.chat_batch import ChatBatch
+        from atlas.models.local.decoders import make_decoder
 
-        longest = getattr(loaded.config, "max_position_embeddings", None) or config.max_context
+        # The config of a vision model has this in the part for its text.
+        text = loaded.config.get_text_config()
+        longest = getattr(text, "max_position_embeddings", None) or config.max_context
+        max_context = self._max_context = min(config.max_context, longest)
+        if earlier is not None and (earlier._loaded, earlier._max_context) == (loaded, max_context):
+            # What it says of the model, it says once.
+            self._decoder: Any = earlier._decoder
+        else:
+            self._decoder = make_decoder(loaded, max_context)
         batch = ChatBatch(
             loaded,
             renderer,
             temperature=config.temperature,
             max_tokens=config.max_new_tokens,
-            max_context=min(config.max_context, longest),
+            max_context=max_context,
             batch_size=config.batch_size,
             seed=seed,
+            decoder=self._decoder,
         )
         # This class only adds settings to ChatBatch.
         self.submit, self.next_answers = batch.submit, batch.next_answers

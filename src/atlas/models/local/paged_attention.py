@@ -48,6 +48,8 @@ class Pages:
 
     def __init__(self) -> None:
         self.layers: dict[int, Layer] = {}
+        # The sliding windows of the layers that were computed; None: no window.
+        self.windows: set[int | None] = set()
         self._capacity = 0
         self._free: list[int] = []
 
@@ -238,6 +240,7 @@ def paged_attention(
         raise NotImplementedError
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     scoring = _Scoring(scaling, sliding_window, softcap, s_aux)
+    plan.pages.windows.add(sliding_window)
     layer = plan.pages.store(module.layer_idx, plan, key[0], value[0])
     if plan.has_only_singles:
         return _attend_singles(plan, layer, query[0].transpose(0, 1), scoring)[None], None
