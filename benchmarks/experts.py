@@ -167,6 +167,8 @@ def main() -> None:
     given = parser.parse_intermixed_args()
     names = [one for one in given.given if "=" not in one]
     overrides = [one for one in given.given if "=" in one]
+    if not names:
+        parser.error("no environment is named, only settings")
     table = Table("environment", "group", "success", "95 %", "steps", "max", "characters")
     for column in ("marked", "plan", "observe", "act", "correct", "invalid", "steps/s", "/cpu-s"):
         table.add_column(column, justify="right")

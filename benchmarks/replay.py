@@ -194,6 +194,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="only the first trajectories")
     parser.add_argument("--out", type=Path, default=None, help="where the JSON goes")
     given = parser.parse_intermixed_args()
+    if given.limit is not None and given.limit < 1:
+        parser.error(f"--limit is {given.limit}, expected 1 or more")
     console = Console(width=160)
     try:
         trajectories = list(read(given.trajectories))[: given.limit]

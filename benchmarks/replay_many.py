@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=16, help="worlds that are open at a time")
     parser.add_argument("--limit", type=int, default=None, help="only the first trajectories")
     given = parser.parse_intermixed_args()
+    if given.limit is not None and given.limit < 1:
+        parser.error(f"--limit is {given.limit}, expected 1 or more")
     trajectories = dict(enumerate(list(read(given.trajectories))[: given.limit]))
     openings = (
         Opening(

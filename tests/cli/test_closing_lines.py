@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from atlas.cli.closing_lines import SHOWN, tell
+from atlas.cli.exit_status import exit_if_nothing_worked
 from atlas.evaluation.metrics import EpisodeMetrics, summarize_episodes
-from atlas.records import Message, Outcome, OutcomeStatus, Source, Step, Task, Trajectory
+from atlas.records import Message, Outcome, OutcomeStatus, Problem, Source, Step, Task, Trajectory
+from atlas.store.record_files import write_records
 from atlas.store.run_folders import Input, Manifest
 
 
@@ -91,3 +94,24 @@ def test_an_evaluation_ends_with_few_lines_and_its_success_first(
 def test_the_lines_of_an_evaluation_name_figures_that_it_has() -> None:
     keys = {key for line in SHOWN["evaluate"].values() for key in line}
     assert keys - {"limit", "limited"} <= EpisodeMetrics.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("summary", "is_failure"),
+    [
+        ({"episodes": 6, "steps": 0, "broken": 2}, True),
+        ({"episodes": 6, "steps": 1, "broken": 2}, False),
+        ({"episodes": 3, "steps": 0, "broken": 0}, False),
+    ],
+)
+def test_a_probe_in_which_everything_broke_has_exit_status_1(
+    summary: dict[str, int], is_failure: bool, tmp_path: Path
+) -> None:
+    write_records(tmp_path / "problems.jsonl", [Problem(where="probe", item="a", reason="refused")])
+    manifest = SimpleNamespace(command="probe", summary=summary)
+    if not is_failure:
+        exit_if_nothing_worked([(manifest, tmp_path)])
+        return
+    with pytest.raises(SystemExit) as raised:
+        exit_if_nothing_worked([(manifest, tmp_path)])
+    assert raised.value.code == 1

@@ -311,13 +311,17 @@ def test_tasks_and_texts_are_the_same_in_every_process(
 ) -> None:
     if not getattr(environment, "in_process", False) or is_example(choice) or choice.name in NEEDS:
         pytest.skip("started here only where that takes no other program")
+    kind = type(environment)
+    name = f"{kind.__module__}:{kind.__qualname__}"
     splits = ["train", *splits_of_tests(environment)]
-    command = [sys.executable, "-c", LIST_TASKS, choice.name, json.dumps(choice.settings), *splits]
+    command = [sys.executable, "-c", LIST_TASKS, name, json.dumps(choice.settings), *splits]
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     # The order of a set depends on this number, which is random otherwise.
-    seeds = ({"PYTHONHASHSEED": number} for number in ("1", "2"))
     one, two = (
-        subprocess.run(command, env={**os.environ, **seed}, capture_output=True, check=True).stdout
-        for seed in seeds
+        subprocess.run(
+            command, env={**paths, "PYTHONHASHSEED": number}, capture_output=True, check=True
+        ).stdout
+        for number in ("1", "2")
     )
     assert one.splitlines() == two.splitlines()
 

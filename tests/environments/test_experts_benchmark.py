@@ -60,3 +60,12 @@ def test_the_command_writes_a_row_per_environment_and_group(
 def test_an_unknown_split_ends_it_with_a_sentence() -> None:
     with pytest.raises(ConfigError, match="held_in_test"):
         play_expert(config("split=held_in"))
+
+
+def test_settings_without_an_environment_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["experts", "episodes=3"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no environment is named" in capsys.readouterr().err

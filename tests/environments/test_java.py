@@ -74,7 +74,7 @@ def test_a_process_that_died_costs_an_episode_and_a_new_one_starts(
     first.start("coin", "numLocations=4", "train", 0)
     os.kill(running_pid(), signal.SIGKILL)
     for game in (first, second):
-        with pytest.raises(EpisodeError, match="the Java process ended with status -9"):
+        with pytest.raises(EpisodeError, match=r"the Java process ended with status -9\.$"):
             game.start("coin", "numLocations=4", "train", 0)
     third = ExpressGame()
     assert third.start("coin", "numLocations=4", "train", 0).text

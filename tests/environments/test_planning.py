@@ -164,6 +164,20 @@ def test_the_score_is_the_share_of_the_goal_and_success_is_all(tmp_path: Path) -
     assert result.terminated
 
 
+@pytest.mark.parametrize(
+    "form", ["{}", "- {}", "1. {}", "2) {}", "**{}**", "`{}`.", "The {}", " {} ", "{}!"]
+)
+def test_an_action_is_read_whatever_stands_around_it(form: str) -> None:
+    environment = PlanningEnvironment(PlanningConfig())
+    [task] = environment.tasks("train", 1, 0)
+    environment.reset(task)
+    puzzle = environment.episode
+    action = puzzle.words.action(puzzle.puzzle.possible(puzzle.state)[0])
+    for text in (action, action.replace(" ", "  "), "check  valid actions", "look around"):
+        environment.reset(task)
+        assert not environment.step(react_message("", form.format(text))).is_invalid, text
+
+
 def test_possible_actions_are_those_that_work() -> None:
     environment = make(domains=["tyreworld", "barman"])
     for task in environment.tasks("train", 4, 2):

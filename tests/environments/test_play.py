@@ -1,25 +1,21 @@
-"""The one loop: each opening is played once, and a bad world costs only its own episode."""
+"""The one loop: each opening is played once, side by side or in rounds."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from atlas.environments import play as play_module
-from atlas.environments.base import Environment, StepResult
+from atlas.environments.base import Environment
 from atlas.environments.episode import Episode
-from atlas.environments.episode_limits import EpisodeLimits
 from atlas.environments.expert_player import ExpertPlayer
 from atlas.environments.play import Opening, play_episodes
 from atlas.environments.worlds import Limits, Worlds
-from atlas.errors import DependencyError, EpisodeError
+from atlas.errors import EpisodeError
 from atlas.kinds import Choice
 from atlas.models.players import Player, PlayerAnswer
-from atlas.records import Message, Source, Task, Trajectory, Usage
+from atlas.records import Message, Source, Task
 from tests.environments.players import NOTHING, ReadyPlayer, RoundPlayer
 from tests.environments.push import PushConfig, PushEnvironment, assistant, make_push
 
@@ -197,187 +193,6 @@ def test_a_player_continues_after_what_was_replayed() -> None:
     assert episode.trajectory.outcome.status == "success"
 
 
-# ---- worlds that break, hang or are slow ----
-
-
-class Bad(PushEnvironment):
-    """Breaks or hangs at a step of the episode with seed 3, in the first `num_bad` worlds."""
-
-    made: list[Bad]
-    num_bad = 1
-    hang: threading.Event | None = None
-
-    def __init__(self, config: PushConfig) -> None:
-        super().__init__(config)
-        self.is_bad = len(self.made) < self.num_bad
-        self.is_closed = False
-        self.seeds: list[int | None] = []
-        self.made.append(self)
-
-    def reset(self, task: Task) -> tuple[Message, ...]:
-        self.seeds.append(task.seed)
-        return super().reset(task)
-
-    def step(self, response: Message) -> StepResult:
-        if self.is_bad and self.num_needed == 3 and self.num_turns == 1:
-            if self.hang is None:
-                raise ConnectionError("the server is gone")
-            self.hang.wait(30)
-        return super().step(response)
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-def bad_worlds(num_bad: int, hang: threading.Event | None = None) -> type[Bad]:
-    return type("Bad", (Bad,), {"made": [], "num_bad": num_bad, "hang": hang})
-
-
-@either
-@any_player
-def test_a_broken_world_is_replaced_and_its_episode_played_once_more(
-    kind: type[RoundPlayer], in_process: bool
-) -> None:
-    bad = bad_worlds(1)
-    played = play(kind(), 1, 3, 1, 2, make=lambda: bad(PushConfig()), in_process=in_process)
-    assert set(statuses(played).values()) == {"success"}
-    assert [len(episode.trajectory.steps) for _, episode in sorted(played)] == [3, 1, 2]
-    first, second = bad.made
-    assert first.seeds == [3], "a broken world is not used again"
-    assert first.is_closed
-    assert sorted(second.seeds) == [1, 2, 3]
-
-
-@either
-@any_player
-def test_an_episode_whose_world_breaks_twice_is_an_error_with_the_reason(
-    kind: type[RoundPlayer], in_process: bool
-) -> None:
-    bad = bad_worlds(9)
-    played = dict(play(kind(), 2, 3, 1, make=lambda: bad(PushConfig()), in_process=in_process))
-    assert reason(played["push/0"]) == "ConnectionError: the server is gone"
-    assert [step.is_invalid for step in played["push/0"].trajectory.steps] == [False, None]
-    assert played["push/1"].trajectory.outcome.status == "success"
-
-
-@any_player
-def test_a_world_that_hangs_costs_only_its_own_episode(kind: type[RoundPlayer]) -> None:
-    hang = threading.Event()
-    bad = bad_worlds(9, hang)
-    started = time.monotonic()
-    played = dict(
-        play(
-            kind(),
-            3,
-            3,
-            1,
-            2,
-            2,
-            make=lambda: bad(PushConfig()),
-            limits=Limits(step_seconds=0.2),
-        )
-    )
-    assert time.monotonic() - started < 15
-    assert "did not answer in time (limits.step_seconds=0.2)" in reason(played["push/0"])
-    assert [statuses([*played.items()])[f"push/{n}"] for n in (1, 2, 3)] == ["success"] * 3
-    hang.set()
-
-
-def test_the_others_play_on_while_a_world_hangs_where_answers_come_one_by_one() -> None:
-    hang = threading.Event()
-    bad = bad_worlds(9, hang)
-    ended: list[str] = []
-    with Worlds(lambda: bad(PushConfig()), size=2, limits=Limits(step_seconds=1.0)) as worlds:
-        for name, _ in play_episodes(openings(3, 1, 2, 4, 1), worlds, ReadyPlayer()):
-            ended.append(name)
-        hang.set()
-    assert ended[-1] == "push/0"
-
-
-def test_a_round_waits_for_a_slow_world_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(play_module, "ROUND_PATIENCE", 0.1)
-
-    class SlowOnce(PushEnvironment):
-        def step(self, response: Message) -> StepResult:
-            if self.num_needed == 2 and self.num_turns == 0:
-                time.sleep(1.0)
-            return super().step(response)
-
-    player = RoundPlayer()
-    played = play(player, 2, 2, 5, make=lambda: SlowOnce(PushConfig()))
-    assert [name for name, _ in played] == ["push/1", "push/0"]
-    assert set(statuses(played).values()) == {"success"}
-    assert player.rounds[0] == ["push/0", "push/1"]
-    assert player.rounds[1] == ["push/1"]
-
-
-def test_an_episode_may_be_limited_as_a_whole() -> None:
-    class Slow(PushEnvironment):
-        def step(self, response: Message) -> StepResult:
-            time.sleep(0.08)
-            return super().step(response)
-
-    limits = Limits(step_seconds=5, episode_seconds=0.3)
-    played = dict(play(RoundPlayer(), 2, 6, 1, make=lambda: Slow(PushConfig()), limits=limits))
-    assert "limits.episode_seconds=0.3" in reason(played["push/0"])
-    assert played["push/1"].trajectory.outcome.status == "success"
-
-
-def test_64_worlds_that_wait_wait_together() -> None:
-    class Slow(PushEnvironment):
-        def step(self, response: Message) -> StepResult:
-            time.sleep(0.05)
-            return super().step(response)
-
-    num_rounds = 4
-    player = RoundPlayer()
-    started = time.monotonic()
-    played = play(player, 64, *[num_rounds] * 64, make=lambda: Slow(PushConfig()))
-    seconds = time.monotonic() - started
-    assert set(statuses(played).values()) == {"success"}
-    assert len(player.rounds) == num_rounds
-    # One after another: 12.8 s.
-    assert seconds < 1.5
-
-
-def test_answers_that_come_one_by_one_do_not_wait_for_the_slowest() -> None:
-    player = ReadyPlayer(delays={"push/0": 0.6})
-    with Worlds(make_push, size=4) as worlds:
-        ended = [name for name, _ in play_episodes(openings(1, 2, 3, 4), worlds, player)]
-    assert ended[-1] == "push/0"
-
-
-def test_a_world_that_cannot_be_made_is_an_error_of_its_episode() -> None:
-    failures = [ConnectionError("no server"), ConnectionError("still no server")]
-
-    def make() -> Environment:
-        if failures:
-            raise failures.pop(0)
-        return make_push()
-
-    played = dict(play(RoundPlayer(), 1, 1, 1, make=make))
-    assert statuses([*played.items()]) == {"push/0": "error", "push/1": "success"}
-    assert reason(played["push/0"]) == "ConnectionError: still no server"
-
-
-@either
-def test_a_missing_package_ends_the_run(in_process: bool) -> None:
-    def make() -> Environment:
-        raise DependencyError("minigrid", "babyai")
-
-    with pytest.raises(DependencyError):
-        play(RoundPlayer(), 2, 1, 1, make=make, in_process=in_process)
-
-
-def test_what_an_episode_records_does_not_depend_on_the_episodes_beside_it() -> None:
-    def records(num_worlds: int, player: Player, in_process: bool) -> list[Trajectory]:
-        played = play(player, num_worlds, 1, 4, 2, 3, 6, in_process=in_process)
-        return [episode.trajectory for _, episode in sorted(played)]
-
-    first = records(1, RoundPlayer(), True)
-    assert first == records(5, RoundPlayer(), False) == records(3, ReadyPlayer(), False)
-
-
 # ---- tools and experts ----
 
 TOOL_PUSH = Choice("tests.environments.push:ToolPushEnvironment", {"strength": 3})
@@ -429,92 +244,3 @@ def test_an_expert_that_cannot_go_on_ends_its_episode_only() -> None:
         ]
         played = list(play_episodes(opened, worlds, player))
     assert [reason(episode) for _, episode in played] == ["lost its way"] * 2
-
-
-# ---- limits of an episode ----
-
-
-def limited(
-    player: RoundPlayer, *seeds: int, make: Callable[[], Environment] = make_push, **limits: float
-) -> dict[str, Trajectory]:
-    given = EpisodeLimits.model_validate(limits)
-    with Worlds(make, size=4) as worlds:
-        played = play_episodes(openings(*seeds), worlds, player, limits=given)
-        return {name: episode.trajectory for name, episode in played}
-
-
-def costly(num_in: int, num_out: int) -> PlayerAnswer:
-    usage = Usage(requests=1, input_tokens=num_in, output_tokens=num_out)
-    return PlayerAnswer(assistant("push"), usage=usage)
-
-
-@any_player
-@pytest.mark.parametrize(
-    ("limits", "num_steps"),
-    [
-        ({"max_steps": 2}, 2),
-        ({"max_answer_tokens": 7}, 3),
-        ({"max_answer_tokens": 6}, 2),
-        ({"max_context_tokens": 13}, 1),
-        ({"max_context_tokens": 14}, 4),
-        ({}, 4),
-    ],
-)
-def test_an_episode_that_reaches_a_limit_is_truncated_with_its_reason(
-    kind: type[RoundPlayer], limits: dict[str, int], num_steps: int
-) -> None:
-    player = kind(says={"push/0": costly(10, 3)})
-    played = limited(player, 4, 1, **limits)["push/0"]
-    assert len(played.steps) == num_steps
-    ended = (played.outcome.status, played.outcome.score)
-    assert ended == (("success", 1.0) if num_steps == 4 else ("truncated", 0.0))
-    for name, value in limits.items() if num_steps < 4 else ():
-        assert played.outcome.reason == f"limit of the episode: {name}={value}"
-    assert played.source.details["usage"] == {
-        "requests": num_steps,
-        "input_tokens": 10 * num_steps,
-        "output_tokens": 3 * num_steps,
-    }
-
-
-@any_player
-def test_the_task_is_judged_before_the_limits(kind: type[RoundPlayer]) -> None:
-    played = limited(kind(says={"push/0": costly(10, 3)}), 2, max_steps=2)["push/0"]
-    assert (played.outcome.status, played.outcome.reason) == ("success", None)
-
-
-def test_what_was_reached_before_a_limit_counts() -> None:
-    class Scored(PushEnvironment):
-        def step(self, response: Message) -> StepResult:
-            return replace(super().step(response), score=self.num_pushes / 4)
-
-    played = limited(RoundPlayer(), 4, make=lambda: Scored(PushConfig()), max_steps=2)["push/0"]
-    assert (played.outcome.status, played.outcome.score) == ("truncated", 0.5)
-
-
-def test_a_slow_answer_costs_only_its_own_episode_its_time() -> None:
-    player = ReadyPlayer(delays={"push/0": 5.0})
-    started = time.monotonic()
-    played = limited(player, 1, 3, 2, max_seconds=0.4)
-    assert time.monotonic() - started < 3.0
-    assert played["push/0"].outcome.reason == "limit of the episode: max_seconds=0.4"
-    assert (played["push/0"].outcome.status, played["push/0"].steps) == ("truncated", ())
-    assert {played[name].outcome.status for name in ("push/1", "push/2")} == {"success"}
-    assert "push/0" in player.closed
-
-
-def test_an_answer_that_comes_after_the_time_is_ignored() -> None:
-    player = ReadyPlayer(delays={"push/0": 0.3, "push/1": 0.15})
-    played = limited(player, 1, 1, 4, 4, 4, max_seconds=0.25)
-    assert played["push/0"].outcome.status == "truncated"
-    assert played["push/1"].outcome.status == "success"
-
-
-def test_refusals_are_marked_and_usage_is_kept_only_where_it_is_known() -> None:
-    refused = PlayerAnswer(NOTHING, "refused", "no", usage=Usage(requests=1, input_tokens=5))
-    played = limited(RoundPlayer(says={"push/0": refused}), 1, 1)
-    assert played["push/0"].source.details == {
-        "refused": True,
-        "usage": {"requests": 1, "input_tokens": 5, "output_tokens": 0},
-    }
-    assert played["push/1"].source.details == {"cut_steps": []}

@@ -12,7 +12,7 @@ import pytest
 from atlas.environments.base import ENVIRONMENT
 from atlas.errors import DependencyError
 from atlas.records import Trajectory
-from benchmarks.replay import kind_of_difference, make_environment, read, replay
+from benchmarks.replay import kind_of_difference, main, make_environment, read, replay
 from tests.environments.paper_worlds import agenttraj
 
 # world -> AgentTraj's file, and settings beside those that name the file.
@@ -84,3 +84,12 @@ def test_all_of_agenttraj_replays_word_for_word(
 )
 def test_differences_have_kinds(one: str, other: str, kind: str) -> None:
     assert kind_of_difference(one, other) == kind
+
+
+def test_a_limit_that_would_leave_out_the_last_trajectory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["replay", "x.json", "maze", "--limit", "-1"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--limit is -1" in capsys.readouterr().err

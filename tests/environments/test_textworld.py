@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from atlas.environments.react import react_message
-from atlas.environments.story_text import single_commands, story_command, story_words
+from atlas.environments.story_text import (
+    single_commands,
+    story_command,
+    story_words,
+    unknown_stories_allowed,
+)
 from atlas.environments.textworld.config import TextWorldConfig
 from atlas.environments.textworld.environment import TextWorldEnvironment
 from atlas.errors import ConfigError, DependencyError
@@ -50,6 +58,17 @@ def test_one_command_may_have_a_dot_and_an_order_several_parts() -> None:
 
 def test_the_prompt_and_the_status_line_are_left_out() -> None:
     assert story_words("\n\n-= Attic =-\nDust.\n\n\n\n>     -= Attic =-0/4") == "-= Attic =-\nDust."
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were() -> None:
+    def open_story(index: int) -> None:
+        with unknown_stories_allowed():
+            time.sleep(0.02 * (index % 3))
+
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(open_story, range(12)))
+    assert list(warnings.filters) == before
 
 
 @pytest.fixture(scope="module")

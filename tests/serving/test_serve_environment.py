@@ -8,8 +8,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import pytest
@@ -326,3 +327,21 @@ def test_a_server_that_is_stopped_closes_its_worlds(way: signal.Signals, tmp_pat
             process.wait(20)
         assert process.returncode == 0
         assert not list(tmp_path.iterdir())
+
+
+def test_clients_that_no_longer_answer_do_not_hold_up_the_end() -> None:
+    upgrade = (
+        "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with serving("--env", PUSH, "tasks=8") as (address, process), ExitStack() as open_sockets:
+        host, port = address.removeprefix("http://").split(":")
+        for _ in range(10):
+            raw = open_sockets.enter_context(create_connection((host, int(port)), timeout=20))
+            raw.sendall(upgrade.encode())
+            assert raw.recv(12) == b"HTTP/1.1 101"
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        # One after the other, they would take 20 s.
+        assert time.monotonic() - started < 12

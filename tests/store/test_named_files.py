@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from atlas.config import Config
 from atlas.environments.instruction import TextOrFile
@@ -19,7 +20,7 @@ class Inner(Config):
 
 class Outer(Config):
     inner: Inner = Inner()
-    entries: dict[str, Inner] = {}
+    entries: dict[str, Inner] = Field(default_factory=dict)
     name: str = "x"
 
 

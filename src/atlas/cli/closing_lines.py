@@ -93,7 +93,7 @@ def tell(manifest: Any, out: Path) -> None:
     config = manifest.config
     came_in = [f"{name} {place_of(out, given)}" for name, given in manifest.inputs.items()]
     keys = ("environment", "split", "episodes")
-    came_in += [f"{key} {_name_of(config[key])}" for key in keys if key in config]
+    came_in += [f"{key} {_name_of(config[key])}" for key in keys if config.get(key) is not None]
     if entries := (config.get("suite") or {}).get("entries"):
         came_in.append(f"suite {', '.join(entries)}")
     say(f"in:        {', '.join(came_in)}")

@@ -22,6 +22,10 @@ def exit_if_nothing_worked(runs: Sequence[tuple[Any, Path]]) -> None:
         elif manifest.command == "collect":
             num_episodes = summary["episodes"]
             num_valid = num_episodes - summary["by_status"].get("error", 0)
+        elif manifest.command == "probe":
+            # Of a step after which the episode was over, nothing had to be played.
+            num_episodes = summary["episodes"]
+            num_valid = summary["steps"] or not summary["broken"]
         else:
             continue
         if not num_valid:

@@ -133,7 +133,9 @@ def probe(
             f"{num:,} trajectories, with {config.model}. Nothing was played."
         )
         return
-    tell(probe_steps(config, trajectories, selection, out), out)
+    manifest = probe_steps(config, trajectories, selection, out)
+    tell(manifest, out)
+    exit_if_nothing_worked([(manifest, out)])
 
 
 @app.command()

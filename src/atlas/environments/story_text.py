@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+_filters = threading.Lock()
 # They steer the program, not the game, and some write files; `oops save` stands for `save`.
 PROGRAM_COMMANDS = frozenset(
     (
@@ -23,8 +28,19 @@ _BETWEEN_PARTS = re.compile(r"[.,;:!?\"]|\b(?:then|and)\b")
 _PROMPT = re.compile(r"\n\s*>.*|\nWould you like to RESTART.*", re.DOTALL)
 
 
+@contextmanager
+def unknown_stories_allowed() -> Iterator[None]:
+    """Without jericho's warning of a story that it does not know; for one thread at a time.
+
+    Two threads that change the filters of warnings at once leave them changed.
+    """
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def story_command(action: str) -> str | None:
-    """The action as a story reads it: printable ASCII, lower case; None if it is no command.
+    """The action as a story reads it: printable ASCII, lower case; None if it is not a command.
 
     That is so if nothing is left, if it is more than one, or if a part of it is for the program.
     """

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -185,7 +185,7 @@ def probe_steps(
                 for key, episode in episodes.items()
                 if not episode.outcome.is_valid
             )
-            summary = {
+            summary: dict[str, Any] = {
                 "steps": metrics.selected.num_steps,
                 "before": metrics.selected.before.model_dump(),
                 "after": metrics.selected.after.model_dump(),
@@ -196,8 +196,9 @@ def probe_steps(
                 "episodes": len(episodes),
                 "ended": metrics.selected.num_ended,
                 "broken": metrics.selected.num_broken,
-                "limited": limits_of(trajectories, selection),
             }
+            if limits := limits_of(trajectories, selection):
+                summary["limited"] = "; ".join(limits)
             return run.finish(summary | (paid.summary() if paid is not None else {}))
 
 

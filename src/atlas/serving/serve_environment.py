@@ -146,9 +146,12 @@ class _Hall:
         """Close all connections, which ends their sessions."""
         with self._lock:
             sockets = list(self._sockets)
-        for socket in sockets:
-            with suppress(Exception):
-                socket.close()
+        # All at a time, because each waits for its client.
+        closing = [threading.Thread(target=_close, args=(socket,)) for socket in sockets]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()
 
     def _play(self, socket: Any, session: Session) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -165,6 +168,11 @@ class _Hall:
             answer = session.answer(request)
             if answer is None or not _send(socket, answer):
                 return
+
+
+def _close(socket: Any) -> None:
+    with suppress(Exception):
+        socket.close()
 
 
 def _send(socket: Any, answer: dict[str, Any]) -> bool:

@@ -43,7 +43,7 @@ def stop_when_told() -> None:
 
 @dataclass
 class _Jobs:
-    """Whether this child process has a job, and whether it was told to stop."""
+    """Whether this child process has a job, and whether it has to stop."""
 
     is_working: bool = False
     is_told: bool = False
@@ -59,7 +59,7 @@ def stop_jobs_when_told() -> None:
 
 
 def is_told_to_stop() -> bool:
-    """Whether this child process was told to stop."""
+    """Whether this child process has to stop."""
     return _jobs.is_told
 
 

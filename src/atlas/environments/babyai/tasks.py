@@ -112,7 +112,8 @@ def make_level(task: Task) -> Any:
     if level is None or task.seed is None:
         raise EpisodeError(
             f"task '{task.id}' has level '{task.group}' and seed {task.seed}, "
-            f"expected a level and a seed. Known: {', '.join(LEVELS)}."
+            f"expected a level and a seed. Known: {', '.join(LEVELS)}. The item ids of AgentGym, "
+            "such as babyai_12, are tasks of the environment babyai-agentgym"
         )
     # minigrid imports pygame, which prints a greeting.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")

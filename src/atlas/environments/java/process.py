@@ -248,8 +248,8 @@ class JavaProcess:
                 # The port and the token are among the first lines.
                 if num_lines < 20:
                     self._first_lines.put(line)
-                # The token is not repeated in a message.
-                if not (num_lines < 20 and re.fullmatch(TOKEN, line)):
+                # The port and the token are not repeated in a message.
+                if not (num_lines < 20 and re.fullmatch(rf"\d+|{TOKEN}", line)):
                     self._last_lines.append(line)
                 num_lines += 1
         self._first_lines.put("\0")

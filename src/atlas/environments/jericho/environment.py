@@ -11,7 +11,6 @@ the story is won; for a story that jericho does not know, that its closing line 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,13 @@ from atlas.environments.instruction import load_instruction
 from atlas.environments.jericho.config import JerichoConfig
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
 from atlas.environments.splits import SEED_STRIDE, check_split, split_of, too_few
-from atlas.environments.story_text import NO_COMMAND, single_commands, story_command, story_words
+from atlas.environments.story_text import (
+    NO_COMMAND,
+    single_commands,
+    story_command,
+    story_words,
+    unknown_stories_allowed,
+)
 from atlas.errors import ConfigError, EpisodeError
 from atlas.extras import require_extras
 from atlas.records import Message, Task
@@ -165,9 +170,8 @@ def open_story(path: Path, seed: int) -> Any:
     """A story with the seed of its walkthrough (0, if jericho knows one), or another seed."""
     import jericho
 
-    with warnings.catch_warnings():
-        # Of a story that jericho does not know: the docs say how its points are read.
-        warnings.simplefilter("ignore")
+    # The docs say how the points of a story that jericho does not know are read.
+    with unknown_stories_allowed():
         game = jericho.FrotzEnv(str(path), seed=seed)
         if seed == 0 and game.is_fully_supported:
             # The seed that jericho has for its walkthrough.

@@ -9,6 +9,7 @@ from atlas.environments.planning.words import (
     CHECK_ACTIONS,
     LOOK_AROUND,
     PuzzleWords,
+    plain_words,
     say_goal,
 )
 from atlas.environments.react import MAX_QUOTED, NO_ACTION
@@ -48,7 +49,7 @@ class PlayedPuzzle:
         self.turns_left -= 1
         if text is None:
             return NO_ACTION, True
-        plain = text.lower().strip(" .!`'\"")
+        plain = plain_words(text)
         if plain == CHECK_ACTIONS:
             return f"You can: {'; '.join(self.words.possible(self.state))}.", False
         if plain == LOOK_AROUND:

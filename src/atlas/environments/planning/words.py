@@ -26,7 +26,7 @@ class PuzzleWords:
         self._actions: dict[str, list[GroundAction]] = {}
         for action in puzzle.actions:
             for text in (self.action(action), " ".join((action.name, *action.objects))):
-                known = self._actions.setdefault(_plain(text), [])
+                known = self._actions.setdefault(plain_words(text), [])
                 if action not in known:
                     known.append(action)
 
@@ -44,7 +44,7 @@ class PuzzleWords:
 
     def find(self, text: str, state: int) -> GroundAction | None:
         """The action that a text means: the one of these words that lacks the least."""
-        known = self._actions.get(_plain(text), [])
+        known = self._actions.get(plain_words(text), [])
         return min(known, key=lambda action: (action.needs & ~state).bit_count(), default=None)
 
     def possible(self, state: int) -> list[str]:
@@ -88,7 +88,8 @@ def _filled(phrase: str | None, name: str, objects: Sequence[str]) -> str:
     return phrase.format(*objects)
 
 
-def _plain(text: str) -> str:
-    """A text without "the", punctuation and capitals."""
-    words = re.sub(r"[^a-z0-9_ -]", " ", text.lower()).replace("pickup", "pick up").split()
+def plain_words(text: str) -> str:
+    """A text without "the", punctuation, capitals, and the mark of a list in front."""
+    text = re.sub(r"^\s*(?:[-*]|\d+[.)])\s+", "", text.lower())
+    words = re.sub(r"[^a-z0-9_ -]", " ", text).replace("pickup", "pick up").split()
     return " ".join(word for word in words if word != "the")

@@ -6,7 +6,6 @@ its maximum; success: the game is won. Every response counts as one turn.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,12 @@ from atlas.environments.base import Expert, StepResult
 from atlas.environments.instruction import load_instruction
 from atlas.environments.react import ANSWER_FORMAT, NO_ACTION, parse_action, user
 from atlas.environments.splits import check_split, draw_tasks, kinds_in_turn, split_of
-from atlas.environments.story_text import NO_COMMAND, story_command, story_words
+from atlas.environments.story_text import (
+    NO_COMMAND,
+    story_command,
+    story_words,
+    unknown_stories_allowed,
+)
 from atlas.environments.textworld.config import TextWorldConfig
 from atlas.errors import EpisodeError
 from atlas.extras import require_extras
@@ -82,9 +86,7 @@ class TextWorldEnvironment:
             objective=True,
             description=True,
         )
-        with warnings.catch_warnings():
-            # jericho, which runs the game, warns that it does not know it.
-            warnings.simplefilter("ignore")
+        with unknown_stories_allowed():
             self._game = textworld.start(str(path), asked)
             self.state = self._game.reset()
         self._task, self.num_turns = task, 0

@@ -11,7 +11,6 @@ import os
 import shutil
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import textworld.challenges
 from textworld.generator import QuestGenerationError, compile_game
 
 from atlas.environments.experts import stream
+from atlas.environments.story_text import unknown_stories_allowed
 from atlas.errors import ConfigError
 from atlas.store.record_files import write_text
 
@@ -142,7 +142,6 @@ def _make(level: str, seed: int) -> Any:
     options = textworld.GameOptions()
     options.seeds = int(stream("textworld game", level, seed).getrandbits(31))
     make = textworld.challenges.CHALLENGES[kind.challenge][1]
-    with _LOCK, warnings.catch_warnings():
-        # A cooking game is played by jericho as it is made, which warns that it does not know it.
-        warnings.simplefilter("ignore")
+    # A cooking game is played by jericho as it is made.
+    with _LOCK, unknown_stories_allowed():
         return make(dict(kind.settings(seed)), options)

@@ -73,7 +73,7 @@ class _Walk:
         while self.lacks(number):
             seed = self._left[-1]
             is_new = self._is_new((self._parameters, self._fold, seed), played)
-            # Only now: if the simulator broke, the next walk goes on with this seed.
+            # Only now: if the simulator broke, the next walk starts at this seed.
             self._left.pop()
             if is_new:
                 self.found.append(seed)
