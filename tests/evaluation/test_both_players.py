@@ -92,10 +92,12 @@ def test_a_world_with_tools_is_played_by_native_calls_of_both_players(
             self.script = [next(tokens)]
             return super().__call__(**given)
 
-    from atlas.models.local import local_player
+    from atlas.models.local import decoders, local_player
 
     made = CallingModel(len(tokenizer), keeps_cache=False)
     monkeypatch.setattr(local_player, "load_model", lambda *_: made)
+    single = decoders.SingleDecoder(made, keeps_cache=False)
+    monkeypatch.setattr(decoders, "make_decoder", lambda *_: single)
 
     def answer(body: dict[str, Any], number: int) -> Reply:
         function = {"name": "push", "arguments": '{"force": 2}'}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from atlas.models.local.chat_batch import ChatBatch
+from atlas.models.local.decoders import SingleDecoder
 from atlas.records import Message, Trajectory
 from atlas.rendering.renderer import Renderer
 
@@ -17,6 +18,7 @@ class ScriptedModel:
     """Answers one conversation with given tokens; `fed` are the tokens of the present history."""
 
     device = torch.device("cpu")
+    config = SimpleNamespace(get_text_config=SimpleNamespace)
 
     def __init__(self, num_tokens: int, keeps_cache: bool) -> None:
         self.keeps_cache = keeps_cache
@@ -24,7 +26,10 @@ class ScriptedModel:
         self.script: list[int] = []
         self._num_tokens = num_tokens
 
-    def __call__(self, input_ids: Any, past_key_values: Any, **_: Any) -> Any:
+    def __call__(self, **given: Any) -> Any:
+        return self.forward(**given)
+
+    def forward(self, input_ids: Any, past_key_values: Any = None, **_: Any) -> Any:
         if past_key_values is None:
             self.fed = []
         self.fed += input_ids[0].tolist()
@@ -41,7 +46,14 @@ def play_recorded(
 ) -> list[list[int]]:
     """The tokens that the player feeds before each answer, if the model says `answers`."""
     model = ScriptedModel(len(renderer.tokenizer), keeps_cache)
-    batch = ChatBatch(model, renderer, temperature=0, max_tokens=10_000, max_context=10**6)
+    batch = ChatBatch(
+        model,
+        renderer,
+        temperature=0,
+        max_tokens=10_000,
+        max_context=10**6,
+        decoder=SingleDecoder(model, keeps_cache),
+    )
     prompts = []
     new: list[Message] = list(trajectory.prompt)
     for step, answer in zip(trajectory.steps, answers, strict=True):

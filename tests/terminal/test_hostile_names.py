@@ -59,6 +59,8 @@ COMMANDS: dict[str, list[str]] = {
     "report": ["report", "{report}", "--out", "{out}"],
     "audit": ["audit", "{file}", "{bad_file}", "--as", "trl", "--tokenizer", "{model}"],
     "audit a missing file": ["audit", "x{evil}", "--as", "trl", "--tokenizer", "{model}"],
+    "probe": ["probe", *BOTH, "--model", "{model}", "--out", "{out}"],
+    "serve": ["serve", "--env", "x{evil}"],
     "run": ["run", "{recipe}", "--out", "{out}"],
     "settings": ["settings", "x{evil}"],
     "an unknown command": ["x{evil}"],

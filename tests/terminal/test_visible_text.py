@@ -29,6 +29,14 @@ HOSTILE = (
     "\x00\x07\x1b\x7f\x85\x9b\u00ad\u034f\u061c\u115f\u180e\u200b\u200c\u200d\u200e\u202e\u2028"
     "\u2060\u2066\u3164\ud800\ue000\ufe0f\ufeff\uffa0\U000e0041\U000e007f\U000e0100\U000f0000"
 )
+# Letters and marks that show nothing.
+BLANK = (
+    ("\u1160", "\u1160"),
+    ("\u17b4", "\u17b5"),
+    ("\u180b", "\u180f"),
+    ("\ufe00", "\ufe0f"),
+    ("\U000e0000", "\U000e0fff"),
+)
 texts = st.text(
     alphabet=st.one_of(
         st.sampled_from(HOSTILE), st.sampled_from("ab|<>&`*_[]()#\n\t\r "), st.characters()
@@ -46,6 +54,7 @@ def hidden(text: str) -> set[str]:
         and (
             unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
             or character in HOSTILE
+            or any(first <= character <= last for first, last in BLANK)
         )
     }
 
