@@ -19,7 +19,7 @@ _EXIT = re.compile(
 )
 _ARTICLE = re.compile(r"^(?:an?|some|the) ", re.IGNORECASE)
 # The forms of a place that may hold things.
-_CLOSED = re.compile(r"(?P<name>.+) that is closed$")
+_CLOSED_PLACE = re.compile(r"(?P<name>.+) that is closed$")
 _EMPTY = re.compile(r"(?P<name>.+), that (?:is empty|has nothing on it)$")
 _FULL = re.compile(r"(?P<name>.+?),? that (?:contains (?P<inside>.+)|has (?P<on>.+) on it)$")
 
@@ -83,7 +83,7 @@ def bare(name: str) -> str:
 
 
 def _add_thing(room: RoomText, text: str) -> None:
-    if (found := _CLOSED.match(text)) is not None:
+    if (found := _CLOSED_PLACE.match(text)) is not None:
         place = Place(bare(found["name"]), is_closed=True)
     elif (found := _EMPTY.match(text)) is not None:
         place = Place(_opened(found["name"]))
