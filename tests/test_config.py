@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from atlas.config import Config, load_config, write_yaml
+from atlas.config import Config, load_config, own_first, write_yaml
 from atlas.errors import ConfigError
 from atlas.lookup import look_up
 
@@ -82,3 +82,16 @@ def test_a_key_that_stands_twice_in_a_recipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("name: x\ninner:\n  rank: 1\n  rank: 2\n")
     with pytest.raises(ConfigError, match=r"r\.yaml cannot be read: the key 'rank' stands twice"):
         load_config(Outer, tmp_path / "r.yaml")
+
+
+def test_the_settings_that_a_class_declares_come_before_those_that_it_inherits() -> None:
+    class Base(Config):
+        shared: int = 1
+        changed: int = 1
+
+    class Own(Base):
+        first: int = 1
+        changed: int = 2
+
+    assert own_first(Own) == ["changed", "first", "shared"]
+    assert set(own_first(Own)) == set(Own.model_fields)

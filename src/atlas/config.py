@@ -154,7 +154,7 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
 def require_extras_of(config: Config) -> None:
     """Raise DependencyError if a config, its sections or its choices need a missing package."""
     require_extras(config.needed_extras())
-    for name in type(config).model_fields:
+    for name in own_first(type(config)):
         value = getattr(config, name, None)
         inner = value if isinstance(value, Config) else getattr(value, "settings", None)
         if isinstance(inner, Config):
@@ -214,10 +214,20 @@ def sections_of(kind: type[BaseModel]) -> dict[str, Section]:
     """The fields of a config whose settings depend on their value."""
     return {
         name: mark
-        for name, field in kind.model_fields.items()
-        for mark in metadata_of(field)
+        for name in own_first(kind)
+        for mark in metadata_of(kind.model_fields[name])
         if isinstance(mark, Section)
     }
+
+
+def own_first(kind: type[BaseModel]) -> list[str]:
+    """The fields of a config: those that its class declares, then those of the classes above it."""
+    declared = [vars(each).get("__annotations__", {}) for each in kind.__mro__]
+
+    def distance(name: str) -> int:
+        return next(place for place, names in enumerate(declared) if name in names)
+
+    return sorted(kind.model_fields, key=distance)
 
 
 def metadata_of(field: FieldInfo) -> list[Any]:

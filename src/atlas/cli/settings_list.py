@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import atlas
 from atlas.auditing.audit_files import AuditConfig
-from atlas.config import Config, Mark, metadata_of, sections_of
+from atlas.config import Config, Mark, metadata_of, own_first, sections_of
 from atlas.kinds import Choice, Kind, config_class
 from atlas.serving.serve_environment import ServeConfig
 from atlas.viewing.terminal.label import LabelConfig
@@ -88,7 +88,8 @@ def list_settings(commands: tuple[str, ...]) -> Iterator[SettingsOf | KindList]:
 
 def _settings_of(title: str, config: type[Config], sentence: str | None = None) -> SettingsOf:
     settings = []
-    for name, field in config.model_fields.items():
+    for name in own_first(config):
+        field = config.model_fields[name]
         default = (
             None if field.is_required() else _default(field.get_default(call_default_factory=True))
         )

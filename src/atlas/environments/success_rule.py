@@ -52,7 +52,7 @@ class SuccessRule(Config):
 
         Args:
             is_terminated: the task ended before a limit.
-            is_over: the world ended the episode, maybe at a limit of its own.
+            is_over: the world ended the episode, maybe at the world's own limit.
 
         Raises:
             EpisodeError: the score is not a number, or the value of a key neither true nor false.

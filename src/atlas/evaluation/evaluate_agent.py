@@ -16,14 +16,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath
+from atlas.config import StrPath
 from atlas.environments.base import ENVIRONMENT
-from atlas.environments.episode_limits import EpisodeLimits
 from atlas.environments.play import Opening, play_episodes
 from atlas.environments.split_tasks import read_split
-from atlas.environments.worlds import Limits, Worlds
+from atlas.environments.worlds import Worlds
 from atlas.evaluation.metrics import summarize_episodes
 from atlas.evaluation.open_player import OpenPlayer
+from atlas.evaluation.play_config import PlayConfig
 from atlas.evaluation.spent import Spent
 from atlas.kinds import Choice
 from atlas.models.endpoints.endpoint_player import EndpointPlayerConfig
@@ -31,30 +31,21 @@ from atlas.models.endpoints.prices import Price, find_price
 from atlas.models.local.load import rendering_inputs
 from atlas.models.local.local_player import LocalPlayerConfig
 from atlas.models.payments import Payment
-from atlas.models.players import PLAYER, Player, PlayerAnswer
+from atlas.models.players import Player, PlayerAnswer
 from atlas.records import Problem, Source, Task, Trajectory, Usage
 from atlas.store.record_files import read_records, write_text
 from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Manifest, start_run
 from atlas.terminal.progress import say, show_progress
-from atlas.workers.ray_workers import RayConfig, Workers, workers_of
 from atlas.workers.spread import spread
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(PlayConfig):
     """Which model plays which tasks, and how it answers."""
 
-    model: Annotated[str, BY_CONTENT] = Field(
-        description="a hub id, a model folder, or a run folder of train; for the player "
-        "`endpoint`, the model's name at the provider or server"
-    )
     environment: Annotated[Choice, ENVIRONMENT] = Field(
         default=Choice("babyai"),
         description="an environment listed below, or your own as package.module:Class",
-    )
-    player: Annotated[Choice, PLAYER] = Field(
-        default=Choice("local"),
-        description="a player listed below, or your own as package.module:Class",
     )
     split: str = Field(
         default="held_in_test", description="which split of the environment's tasks to play"
@@ -66,28 +57,6 @@ class EvaluateConfig(Config):
         description="play the first of these tasks only, at most this many; arms with the same "
         "episodes and seed stay comparable task by task",
     )
-    seed: int = Field(default=0, ge=0, description="seed for the choice of tasks, and for sampling")
-    worlds: Annotated[int, SPEED_ONLY] = Field(
-        default=64,
-        ge=1,
-        description="how many environments run at a time; the player limits how many "
-        "answers are generated at a time",
-    )
-    workers: Annotated[Workers, SPEED_ONLY] = Field(
-        default=1,
-        description="number of processes, each with the model and its own environments, or `ray` "
-        "for a Ray cluster",
-    )
-    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
-        default=RayConfig(), description="the Ray cluster for workers=ray"
-    )
-    limits: Limits = Field(default=Limits(), description="time limits for an environment")
-    episode_limits: EpisodeLimits = Field(
-        default=EpisodeLimits(), description="limits of one episode, for any environment"
-    )
-
-    def needed_extras(self) -> tuple[str, ...]:
-        return ("ray",) if self.workers == "ray" else ()
 
 
 def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
@@ -222,7 +191,7 @@ def _play_in_workers(
     """Play chunks of tasks in several processes. An interruption loses the chunks in flight."""
     size = config.worlds
     chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-    workers = workers_of(config.workers, config.ray)
+    workers = config.chosen_workers
     if isinstance(workers, int):
         workers = min(workers, len(chunks))
     for trajectories, usages in spread(partial(_open_worker, config, day), chunks, workers):

@@ -9,45 +9,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
-from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath, check_config
-from atlas.environments.episode_limits import EpisodeLimits
+from atlas.config import StrPath, check_config
 from atlas.environments.split_tasks import find_absent, refuse_absent
 from atlas.environments.suite import GivenSuite, Suite, SuiteEntry
-from atlas.environments.worlds import Limits
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_with
 from atlas.evaluation.metrics import EpisodeMetrics
 from atlas.evaluation.open_player import OpenPlayer
+from atlas.evaluation.play_config import PlayConfig
 from atlas.evaluation.suite_metrics import SuiteMetrics, summarize_suite
-from atlas.kinds import Choice, config_class
+from atlas.kinds import config_class
 from atlas.models.players import PLAYER
 from atlas.records import Problem, Usage
 from atlas.store.record_files import read_records, write_text
 from atlas.store.run_folders import Manifest, is_finished, start_run
-from atlas.workers.ray_workers import RayConfig, Workers
 
 COMMAND = "evaluate --suite"
 # What players call the maximum tokens of an answer.
 ANSWER_LENGTHS = ("max_new_tokens", "max_tokens")
 
 
-class EvaluateSuiteConfig(Config):
+class EvaluateSuiteConfig(PlayConfig):
     """Which model plays which suite, and how it answers."""
 
-    model: Annotated[str, BY_CONTENT] = Field(
-        description="a hub id, a model folder, or a run folder of train; for the player "
-        "`endpoint`, the model's name at the provider or server"
-    )
     suite: GivenSuite = Field(
         description="the name of a suite of the package, a path, or a mapping of entries; "
         "{from: NAME, …} changes a suite"
-    )
-    player: Annotated[Choice, PLAYER] = Field(
-        default=Choice("local"),
-        description="a player listed below, or your own as package.module:Class",
     )
     skip_missing: bool = Field(
         default=False,
@@ -57,30 +47,11 @@ class EvaluateSuiteConfig(Config):
     limit: int | None = Field(
         default=None, ge=1, description="play the first tasks of each entry only, at most this many"
     )
-    seed: int = Field(default=0, ge=0, description="seed for the choice of tasks, and for sampling")
     max_answer_tokens: int | None = Field(
         default=None,
         ge=1,
         description="maximum tokens of one answer in every entry, in place of those of the suite",
     )
-    worlds: Annotated[int, SPEED_ONLY] = Field(
-        default=64, ge=1, description="how many environments run at a time"
-    )
-    workers: Annotated[Workers, SPEED_ONLY] = Field(
-        default=1,
-        description="number of processes, each with the model and its own environments, or `ray` "
-        "for a Ray cluster; they are started for each entry",
-    )
-    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
-        default=RayConfig(), description="the Ray cluster for workers=ray"
-    )
-    limits: Limits = Field(default=Limits(), description="time limits for an environment")
-    episode_limits: EpisodeLimits = Field(
-        default=EpisodeLimits(), description="limits of one episode, for any environment"
-    )
-
-    def needed_extras(self) -> tuple[str, ...]:
-        return ("ray",) if self.workers == "ray" else ()
 
     def of_entry(self, name: str, entry: SuiteEntry) -> EvaluateConfig:
         """The settings of the evaluation of one entry.
@@ -92,10 +63,9 @@ class EvaluateSuiteConfig(Config):
         if (longest := self.max_answer_tokens or entry.max_answer_tokens) is not None:
             known = config_class(PLAYER.find(self.player.name)).model_fields
             player |= dict.fromkeys((key for key in ANSWER_LENGTHS if key in known), longest)
-        values = {"model": self.model, "environment": entry.environment, "player": player}
+        values = {key: getattr(self, key) for key in ("limit", *PlayConfig.model_fields)}
+        values |= {"environment": entry.environment, "player": player}
         values |= {"split": entry.split, "episodes": entry.episodes}
-        same = ("limit", "seed", "worlds", "workers", "ray", "limits", "episode_limits")
-        values |= {key: getattr(self, key) for key in same}
         return check_config(EvaluateConfig, values, f"suite: entries.{name}")
 
 

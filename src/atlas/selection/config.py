@@ -7,16 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atlas.config import BY_CONTENT, SPEED_ONLY, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY
 from atlas.kinds import Choice
 from atlas.selection.budget import Rounding, step_budget
 from atlas.selection.selectors.base import SELECTOR, Scorer, Selector, SelectorContext
-from atlas.workers.ray_workers import RayConfig, Workers
+from atlas.workers.ray_workers import WorkersConfig
 
 Scope = Literal["trajectory", "dataset"]
 
 
-class SelectConfig(Config):
+class SelectConfig(WorkersConfig):
     """Which selector is used, and with which budget."""
 
     selector: Annotated[Choice, SELECTOR] = Field(
@@ -60,18 +60,6 @@ class SelectConfig(Config):
         description="an earlier run of the same selector: keep its selections, and ask "
         "again only about its problems",
     )
-
-    workers: Annotated[Workers, SPEED_ONLY] = Field(
-        default=1,
-        description="number of processes that ask or compute, each with the selector's own "
-        "concurrency, or `ray` for a Ray cluster",
-    )
-    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
-        default=RayConfig(), description="the Ray cluster for workers=ray"
-    )
-
-    def needed_extras(self) -> tuple[str, ...]:
-        return ("ray",) if self.workers == "ray" else ()
 
     def budget(self, num_steps: int) -> int:
         """The budget of a trajectory with `num_steps` steps."""

@@ -44,7 +44,6 @@ from atlas.selection.trajectory_counts import count_trajectories
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES, describe_limit
 from atlas.store.record_files import read_records, write_records
 from atlas.store.run_folders import Input, Manifest, Run, run_input, start_run
-from atlas.workers.ray_workers import workers_of
 
 __all__ = ["SelectConfig", "select_steps"]
 
@@ -159,7 +158,7 @@ def _with_workers(
     return replace(
         job,
         open_asker=partial(open_asker, config, trajectories, run.manifest.day, job.record),
-        workers=workers_of(config.workers, config.ray),
+        workers=config.chosen_workers,
     )
 
 

@@ -46,7 +46,7 @@ NAME = "episode"
 
 @solver  # type: ignore[untyped-decorator]
 def play_episode(environment: str, settings: dict[str, Any], limits: dict[str, Any]) -> Solver:
-    """Play the task of the sample in a world of its own.
+    """Play the task of the sample in a separate world.
 
     Args:
         environment: the name of the environment.

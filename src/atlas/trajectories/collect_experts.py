@@ -31,7 +31,7 @@ from atlas.store.record_files import read_records
 from atlas.store.record_log import RecordLog
 from atlas.store.run_folders import Manifest, Run, is_finished, start_run
 from atlas.terminal.progress import show_progress
-from atlas.workers.ray_workers import RayConfig, Workers, workers_of
+from atlas.workers.ray_workers import Workers, WorkersConfig
 from atlas.workers.spread import spread
 
 COMMAND = "collect"
@@ -39,7 +39,28 @@ COMMAND = "collect"
 CHUNK = 8
 
 
-class CollectConfig(Config):
+class ExpertPlayConfig(WorkersConfig):
+    """How experts play, in one environment or in each one of a suite."""
+
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="seed for the choice of tasks, and for the experts' random choices",
+    )
+    workers: Annotated[Workers | None, SPEED_ONLY] = Field(
+        default=None,
+        description="number of processes, or `ray` for a Ray cluster; if none, one per CPU",
+    )
+    worlds: Annotated[int, SPEED_ONLY] = Field(
+        default=1,
+        ge=1,
+        description="how many environments run at a time in each process; more than 1 helps"
+        " if they wait for a server",
+    )
+    limits: Limits = Field(default=Limits(), description="time limits for an environment")
+
+
+class CollectConfig(ExpertPlayConfig):
     """What to collect. The same settings give the same bytes for any number of workers."""
 
     environment: Annotated[Choice, ENVIRONMENT] = Field(
@@ -50,28 +71,6 @@ class CollectConfig(Config):
         default="train", description="which split of the environment's tasks to play"
     )
     episodes: int = Field(default=1000, ge=1, description="number of tasks; each is played once")
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="seed for the choice of tasks, and for the expert's random choices",
-    )
-    workers: Annotated[Workers | None, SPEED_ONLY] = Field(
-        default=None,
-        description="number of processes, or `ray` for a Ray cluster; if none, one per CPU",
-    )
-    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
-        default=RayConfig(), description="the Ray cluster for workers=ray"
-    )
-    worlds: Annotated[int, SPEED_ONLY] = Field(
-        default=1,
-        ge=1,
-        description="how many environments run at a time in each process; more than 1 helps"
-        " if they wait for a server",
-    )
-    limits: Limits = Field(default=Limits(), description="time limits for an environment")
-
-    def needed_extras(self) -> tuple[str, ...]:
-        return ("ray",) if self.workers == "ray" else ()
 
 
 def collect_experts(config: CollectConfig, out: StrPath) -> Manifest:
@@ -145,7 +144,7 @@ def _play_into(
 ) -> None:
     size = CHUNK * config.worlds
     chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-    workers = workers_of(config.workers, config.ray)
+    workers = config.chosen_workers
     if isinstance(workers, int):
         workers = min(workers, len(chunks))
     with show_progress("collecting episodes", num_done + len(tasks), num_done) as bar:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field
 
-from atlas.config import SPEED_ONLY, Config, StrPath, check_config
+from atlas.config import StrPath, check_config
 from atlas.environments.split_tasks import find_absent, refuse_absent
 from atlas.environments.suite import GivenSuite, SuiteEntry
-from atlas.environments.worlds import Limits
 from atlas.errors import ConfigError
 from atlas.records import Problem
 from atlas.store.run_folders import Manifest, is_finished, start_run
 from atlas.trajectories.collect_experts import (
     COMMAND,
     CollectConfig,
+    ExpertPlayConfig,
     expert_tasks,
     play_experts,
 )
-from atlas.workers.ray_workers import RayConfig, Workers
 
 
-class CollectSuiteConfig(Config):
+class CollectSuiteConfig(ExpertPlayConfig):
     """What to collect in the environments of a suite."""
 
     suite: GivenSuite = Field(
@@ -35,32 +33,12 @@ class CollectSuiteConfig(Config):
         description="leave out the entries that cannot be played here (a package, a server or a "
         "file is missing), instead of stopping",
     )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="seed for the choice of tasks, and for the experts' random choices",
-    )
-    workers: Annotated[Workers | None, SPEED_ONLY] = Field(
-        default=None,
-        description="number of processes, or `ray` for a Ray cluster; if none, one per CPU",
-    )
-    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
-        default=RayConfig(), description="the Ray cluster for workers=ray"
-    )
-    worlds: Annotated[int, SPEED_ONLY] = Field(
-        default=1, ge=1, description="how many environments run at a time in each process"
-    )
-    limits: Limits = Field(default=Limits(), description="time limits for an environment")
-
-    def needed_extras(self) -> tuple[str, ...]:
-        return ("ray",) if self.workers == "ray" else ()
 
     def of_entry(self, name: str, entry: SuiteEntry) -> CollectConfig:
         """The settings of one entry."""
         values = {"environment": entry.environment, "split": entry.split}
         values |= {"episodes": entry.episodes}
-        same = ("seed", "workers", "ray", "worlds", "limits")
-        values |= {key: getattr(self, key) for key in same}
+        values |= {key: getattr(self, key) for key in ExpertPlayConfig.model_fields}
         return check_config(CollectConfig, values, f"suite: entries.{name}")
 
 
@@ -91,7 +69,7 @@ def collect_suite(config: CollectSuiteConfig, out: StrPath) -> Manifest:
                 raise ConfigError(
                     f"the entries '{other}' and '{name}' of the suite both hold the task "
                     f"'{task.id}', expected each task once. Give one of them another split, or "
-                    "collect it into a run folder of its own."
+                    "collect it into a separate run folder."
                 )
     with start_run(Path(out), COMMAND, config) as run:
         if run.finished:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from atlas.config import Config
+from atlas.config import SPEED_ONLY, Config
 from atlas.errors import DependencyError, RunError, first_line
 
 # Jobs that are sent to each worker at a time, so that it never waits for the next one.
@@ -46,6 +46,26 @@ class RayConfig(Config):
     )
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPU cores of each worker")
     gpus_per_worker: float = Field(default=0.0, ge=0, description="GPUs of each worker")
+
+
+class WorkersConfig(Config):
+    """Settings of a stage that runs in one process, in several, or over a Ray cluster."""
+
+    workers: Annotated[Workers | None, SPEED_ONLY] = Field(
+        default=1,
+        description="number of processes, or `ray` for a Ray cluster; if none, one per CPU",
+    )
+    ray: Annotated[RayConfig, SPEED_ONLY] = Field(
+        default=RayConfig(), description="the Ray cluster for workers=ray"
+    )
+
+    @property
+    def chosen_workers(self) -> int | RayConfig:
+        """What `spread` and `open_askers` take."""
+        return self.ray if self.workers == "ray" else self.workers or os.cpu_count() or 1
+
+    def needed_extras(self) -> tuple[str, ...]:
+        return ("ray",) if self.workers == "ray" else ()
 
 
 def spread_over_ray(open_worker: Any, jobs: Iterable[Any], config: RayConfig) -> Iterator[Any]:
@@ -185,8 +205,3 @@ def lost_worker(error: Exception) -> RunError:
         f"a worker of the Ray cluster was lost: {cause}. Run the command again; finished work is "
         "kept."
     )
-
-
-def workers_of(workers: Workers | None, ray: RayConfig) -> int | RayConfig:
-    """What `spread` and `open_askers` take, from the settings `workers` and `ray`."""
-    return ray if workers == "ray" else workers or os.cpu_count() or 1

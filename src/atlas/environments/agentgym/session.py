@@ -23,7 +23,7 @@ from atlas.environments.agentgym.servers import TOOL_OUTAGE, UNKNOWN_ID, GymServ
 from atlas.errors import ConfigError, EpisodeError
 
 MAX_QUOTED = 200
-# So often a world is created until it has a number of its own.
+# So often a world is created until it has its own number.
 MAX_TRIES = 20
 FAILED_ACTION = "The action could not be carried out"
 # Which session holds which world of a server, in this process.

@@ -52,7 +52,7 @@ class ActionWords:
             return f"An action is a number from {first} to {first + int(self._space.n) - 1}."
         first, last = getattr(self._space, "min_length", 0), getattr(self._space, "max_length", 0)
         characters = "".join(sorted(getattr(self._space, "characters", "")))
-        # A world that declares no characters of its own takes letters and digits only.
+        # A world that declares no characters takes letters and digits only.
         made_of = f" of {characters!r}" if 0 < len(characters) <= MAX_SHOWN else ""
         return f"An action is a text{made_of}, {first} to {last} characters long."
 

@@ -80,7 +80,7 @@ KINDS = {
 FIELDS = ("text field", "password field")
 MARKS = ("checkbox", "radio button")
 LINK_CLASS = "alink"
-# Their text may stand in a node of its own, beside an icon.
+# Their text may stand in a separate node, beside an icon.
 HEADINGS = ("a", "button", "h1", "h2", "h3")
 
 

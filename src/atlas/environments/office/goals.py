@@ -29,7 +29,7 @@ class OfficeGoal:
         before: the events at the start.
         after: the events in the end, all of them.
         informed: who must get a mail.
-        text: what such a mail must say, as a word of its own; anything if empty.
+        text: what such a mail must say, as a separate word; anything if empty.
         subject: what its subject must be; any if empty.
         others: words that no mail may say, such as what other notes say.
     """

@@ -19,7 +19,7 @@ class TextCraftConfig(Config):
     )
     wording: Wording = Field(
         default="agenttraj",
-        description=WORDING_HELP + "; AgentTraj's begin with 'Instruction:' on a line of its own",
+        description=WORDING_HELP + "; AgentTraj's begin with 'Instruction:' on a separate line",
     )
     client: Client = Field(default=2025, description=CLIENT_HELP)
     instruction: TextOrFile | None = Field(default=None, description=INSTRUCTION_HELP)

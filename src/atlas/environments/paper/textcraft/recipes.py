@@ -42,7 +42,7 @@ def load_game() -> Any:
 
 
 def make_game() -> Any:
-    """A game of its own; the recipes are shared, because no action changes them."""
+    """A separate game; the recipes are shared, because no action changes them."""
     game = copy(load_game())
     game.inventory, game.goal = {}, ""
     return game
