@@ -144,7 +144,7 @@ def main() -> None:
     ]
     arguments.append("--bf16" if given.bf16 else "--no-bf16")
     interpreters = dict(peer.split("=", 1) for peer in given.peers)
-    chats = chats_of(preset, given)[preset.warm_up * preset.batch :]
+    chats = chats_of(preset, given.seed, given.chats)[preset.warm_up * preset.batch :]
     num_tokens, supervised = (
         sum(len(ids) for ids, _ in chats),
         sum(int((labels != -100).sum()) for _, labels in chats),

@@ -113,11 +113,10 @@ def preset_of(given: argparse.Namespace) -> Preset:
     return dataclasses.replace(preset, **changes)
 
 
-def chats_of(preset: Preset, given: argparse.Namespace) -> list[Chat]:
+def chats_of(preset: Preset, seed: int, file: str | None = None) -> list[Chat]:
     """Those of the warm-up, then those that are measured."""
-    if given.chats is not None:
-        return read_chats(given.chats)[: preset.examples]
-    seed = given.seed
+    if file is not None:
+        return read_chats(file)[: preset.examples]
     return make_chats(preset.examples + preset.warm_up * preset.batch, preset.vocabulary, seed)
 
 
@@ -137,7 +136,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
     ]
     if missing:
         return {"missing": ", ".join(missing)}
-    chats = chats_of(preset, given)
+    chats = chats_of(preset, given.seed, given.chats)
     chats = sort_within_steps(chats, preset.batch) if way.sort else chats
     transformers.set_seed(given.seed)
     with tempfile.TemporaryDirectory() as folder:
