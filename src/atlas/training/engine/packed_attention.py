@@ -109,10 +109,15 @@ def attend(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     plan: AttentionPlan | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function for transformers: [1, H, Q, D] over [1, G, T, D] -> [1, Q, H, D]."""
+    """The attention function for transformers: [1, H, Q, D] over [1, G, T, D] -> [1, Q, H, D].
+
+    Args:
+        s_aux: shape [H]; transformers' name for the scores of attention sinks.
+    """
     if plan is None:
         raise RuntimeError(
             "attention over packed rows was called without a plan, expected one: this model does "
@@ -134,8 +139,10 @@ def attend(
     if kernels is not None and is_plain and kernels.takes(query, window):
         plan.ways.add(kernels.name)
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-        return attend_jointly(query, key, value, plan.calls(window), kernels, scaling)[None], None
+        how = plan.calls(window), kernels, scaling, s_aux
+        return attend_jointly(query, key, value, *how)[None], None
     plan.ways.add(GENERAL)
     asked = plan.nodes, plan.counts, plan.positions
-    attended = attend_with_masks(query, key, value, *asked, scaling, dropout, window, softcap)
+    options = scaling, dropout, window, softcap, s_aux
+    attended = attend_with_masks(query, key, value, *asked, *options)
     return attended.transpose(1, 2).contiguous(), None
