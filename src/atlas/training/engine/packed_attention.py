@@ -64,6 +64,25 @@ class AttentionPlan:
         asked = positions if self.queries is None else positions[np.concatenate(self.queries)]
         return to_device(asked, self._device)
 
+    @cached_property
+    def sequences(self) -> tuple[tuple[tuple[int, ...], slice | Tensor], ...]:
+        """For each sequence, its nodes and its places in the row.
+
+        A sequence with which another one begins is part of that one.
+        """
+        inner = {index for node in self.nodes for index in node.ancestors}
+        paths = [
+            (*node.ancestors, index) for index, node in enumerate(self.nodes) if index not in inner
+        ]
+        return tuple((path, self._places(path)) for path in paths)
+
+    def _places(self, path: tuple[int, ...]) -> slice | Tensor:
+        nodes = [self.nodes[index] for index in path]
+        if len(nodes) == 1:
+            return slice(nodes[0].start, nodes[0].end)
+        places = np.concatenate([np.arange(node.start, node.end) for node in nodes])
+        return to_device(places, self._device)
+
     @property
     def counts(self) -> list[int]:
         """Queries of each node."""
