@@ -52,6 +52,7 @@ from atlas.training.engine.row_lengths import (
 )
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
+PADDED = "it cannot pack rows, and without packing they would be padded"
 OWN_ATTENTION = "attention over packed rows is not exact here, so each sequence has its own"
 
 
@@ -121,7 +122,7 @@ def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -
     if "packing" in chosen:
         trial.put_in(chosen, flash=flash_problem is None)
         if trial.engine.own_attention:
-            return ChosenEngine(trial.engine, left_out, OWN_ATTENTION)
+            return ChosenEngine(trial.engine, left_out)
         if autocast is not None and (flash_problem := _try_flash(trial, autocast)):
             trial.put_in(chosen)
         if flash_problem is not None:
@@ -133,7 +134,7 @@ def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -
             "context_gradient needs packing, which this model does not support: "
             f"{reason}. Set context_gradient=full."
         )
-    one_by_one = rows_problem or trial.problem(chosen)
+    one_by_one = rows_problem or (PADDED if "packing" in wanted else trial.problem(chosen))
     if one_by_one and (problem := trial.problem(chosen, one_by_one=True)):
         raise ModelError(
             f"{type(trial.engine.model).__name__} cannot be trained here: {problem}. Use another "

@@ -120,21 +120,33 @@ def run_by_sequence(
         arguments: those of `forward` for the row. What has an entry per token is cut.
 
     Returns:
-        What `forward` returns. If that is a tuple, only its first entry is kept.
+        What `forward` returns. Further entries of a tuple, such as the choice of keys that later
+        layers use too, are kept for each sequence.
     """
     lengths = [node.end - node.start for node in plan.nodes]
     num_tokens = sum(lengths)
     parts: dict[int, Tensor] = {}
-    found: Any = None
-    for path, places in plan.sequences:
-        cut = _Cut(places, sum(lengths[node] for node in path), num_tokens)
+    results: list[Any] = []
+    for number, (path, places) in enumerate(plan.sequences):
+        cut = _Cut(number, places, sum(lengths[node] for node in path), num_tokens)
         found = forward(*map(cut, arguments), **{name: cut(one) for name, one in options.items()})
+        results.append(found)
         states = found[0] if isinstance(found, tuple) else found
         # The sequences of a node agree on its output: none sees what comes later.
         of_nodes = states.split([lengths[node] for node in path], dim=1)
         parts = dict(zip(path, of_nodes, strict=True)) | parts
     joined = torch.cat([parts[node] for node in range(len(lengths))], dim=1)
-    return (joined, *[None] * (len(found) - 1)) if isinstance(found, tuple) else joined
+    if not isinstance(results[0], tuple):
+        return joined
+    others = list(zip(*(found[1:] for found in results), strict=True))
+    return (joined, *(None if one[0] is None else _OfSequences(one) for one in others))
+
+
+@dataclass(frozen=True, slots=True)
+class _OfSequences:
+    """What a mixer returned for each sequence of the row."""
+
+    results: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +154,13 @@ class _Cut:
     """Takes what belongs to one sequence of the row.
 
     Attributes:
+        number: which sequence of the row it is.
         places: its places in the row.
         length: its tokens.
         num_tokens: the tokens of the row.
     """
 
+    number: int
     places: slice | Tensor
     length: int
     num_tokens: int
@@ -154,6 +168,10 @@ class _Cut:
     def __call__(self, given: Any) -> Any:
         if isinstance(given, tuple | list):
             return type(given)(self(one) for one in given)
+        if isinstance(given, dict):
+            return {name: self(one) for name, one in given.items()}
+        if isinstance(given, _OfSequences):
+            return given.results[self.number]
         if not isinstance(given, Tensor) or given.dim() < 2:
             return given
         if given.shape[1] == self.num_tokens:
