@@ -296,7 +296,7 @@ class Engine:
             self._row.plan = plan
 
         if plan is not None and hidden.requires_grad:
-            hidden.register_hook(return_to_it)
+            hidden.register_hook(return_to_it)  # type: ignore[no-untyped-call]
 
     def _inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         """The arguments of `_forward`: tokens, positions and plans, and where the losses are."""

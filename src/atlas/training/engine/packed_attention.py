@@ -162,6 +162,7 @@ def attend(
         return attend_jointly(query, key, value, *how)[None], None
     plan.ways.add(GENERAL)
     asked = plan.nodes, plan.counts, plan.positions
-    options = scaling, dropout, window, softcap, s_aux
-    attended = attend_with_masks(query, key, value, *asked, *options)
+    attended = attend_with_masks(
+        query, key, value, *asked, scaling, dropout, window, softcap, s_aux
+    )
     return attended.transpose(1, 2).contiguous(), None
