@@ -92,7 +92,7 @@ class Engine:
         uses_flash: whether attention over packed rows uses the flash kernel of the device, if any.
         one_by_one: whether each sequence has a separate forward pass, because in this model its
             neighbors or their lengths would change its result.
-        own_attention: whether attention over packed rows is the model's own, once for each sequence,
+        own_attention: whether attention in packed rows is the model's own, run for each sequence,
             instead of one for the row. Then `last_layer` cannot be used.
         ways: names of the attention implementations that packed rows have used so far.
         base: the model before training, if the loss needs it in each pass.
