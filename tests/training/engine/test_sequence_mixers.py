@@ -231,9 +231,69 @@ def test_each_sequence_gets_what_is_its_own_and_a_shared_prompt_is_returned_once
     assert later == [1, 2, 3], "what a mixer chose is given to later ones, sequence by sequence"
 
 
+def test_a_mixer_that_layers_share_and_a_hook_on_it_are_kept() -> None:
+    model = hybrid("a convolution")
+    expected = expected_of(model, nested_examples())
+    layers, own = model.model.layers, model.model.layers[0].conv.forward
+    layers[0].conv.forward = lambda *given, **options: own(*given, **options)
+    hooked = layers[0].conv.__dict__["forward"]
+    engine = choose_parts(model, EngineConfig()).engine
+    found = gradients(model, lambda: in_rows(engine, model, nested_examples()))
+    assert_same(found, expected, EXACT)
+    engine.put_in(())
+    assert layers[0].conv.__dict__["forward"] is hooked
+    del layers[0].conv.forward
+    layers[1].conv = layers[0].conv
+    shared = expected_of(model, nested_examples())
+    assert_same(
+        gradients(
+            model,
+            lambda: in_rows(choose_parts(model, EngineConfig()).engine, model, nested_examples()),
+        ),
+        shared,
+        EXACT,
+    )
+
+
 def test_a_mixer_without_a_row_or_with_a_cache_stops() -> None:
     model = hybrid("a convolution").eval()
     engine = Engine(model)
     engine.put_in(PARTS[:2])
     with pytest.raises(RuntimeError, match="whole sequences"):
         engine._decoder(torch.arange(9)[None], use_cache=False)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)  # PEFT 0.21 under transformers 5.23
+@pytest.mark.parametrize("name", [one for one in HYBRIDS if one != "both in each layer"])
+def test_adapters_of_a_hybrid_train_in_packed_rows(name: str) -> None:
+    peft = pytest.importorskip("peft", reason="the lora extra is not installed")
+    adapters = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False
+    )
+    model, examples = peft.get_peft_model(hybrid(name), adapters).double(), nested_examples()
+    expected = expected_of(model, examples)
+    assert all("lora" in one for one in expected[1])
+    model.enable_input_require_grads()
+    model.activation_checkpointing_enable()
+    engine = choose_parts(model, EngineConfig()).engine
+    assert {"packing", "shared_prompts"} <= set(engine.parts)
+    found = gradients(model, lambda: in_rows(engine, model, examples))
+    assert_same(found, expected, ROUNDED.get(name, EXACT))
+
+
+def test_a_family_that_cannot_pack_is_not_padded() -> None:
+    torch.manual_seed(0)
+    config = transformers.OpenAIGPTConfig(vocab_size=120, n_embd=32, n_layer=2, n_head=4)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    chosen = choose_parts(model, EngineConfig())
+    assert chosen.engine.parts == ("chunked_loss",)
+    assert chosen.one_by_one is not None
+    passes: list[torch.Size] = []
+    model.transformer.h[0].register_forward_hook(
+        lambda _, given, __: passes.append(given[0].shape[:2])
+    )
+    examples = nested_examples()
+    chosen.engine.loss(model, examples)
+    assert passes == [(1, len(one.input_ids)) for one in examples]

@@ -32,7 +32,12 @@ from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
 from atlas.training.engine.row_lengths import forget_lengths
-from atlas.training.engine.sequence_mixers import RowInUse, put_in_mixers, take_out_mixers
+from atlas.training.engine.sequence_mixers import (
+    Changed,
+    RowInUse,
+    put_in_mixers,
+    take_out_mixers,
+)
 from atlas.training.examples import TrainingExample
 from atlas.training.loss import (
     pad,
@@ -117,7 +122,7 @@ class Engine:
         self.uses_flash = True
         self.own_attention = False
         self._row = RowInUse()
-        self._mixers: list[Any] = []
+        self._mixers: list[Changed] = []
         self.ways: set[str] = set()
 
     def loss(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:

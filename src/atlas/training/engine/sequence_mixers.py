@@ -35,7 +35,11 @@ class RowInUse:
     plan: AttentionPlan | None = None
 
 
-def put_in_mixers(decoder: Module, row: RowInUse, own_attention: bool) -> list[Module]:
+# A changed module, and the forward pass that it had as an attribute (a hook of accelerate), if any.
+Changed = tuple[Module, Callable[..., Any] | None]
+
+
+def put_in_mixers(decoder: Module, row: RowInUse, own_attention: bool) -> list[Changed]:
     """Give the token mixers of `decoder` a forward pass that follows the row.
 
     Args:
@@ -46,19 +50,20 @@ def put_in_mixers(decoder: Module, row: RowInUse, own_attention: bool) -> list[M
         The changed modules, for `take_out_mixers`.
     """
     changed = []
-    for module in _mixers(decoder):
-        if "forward" in module.__dict__:
-            raise ValueError(f"the forward pass of {type(module).__name__} is replaced already")
+    # Layers may share a module.
+    for module in dict.fromkeys(_mixers(decoder)):
         follows = _uses_attention_table(module) and not own_attention
+        changed.append((module, module.__dict__.get("forward")))
         module.forward = (_with_plan if follows else _by_sequence)(module, module.forward, row)
-        changed.append(module)
     return changed
 
 
-def take_out_mixers(changed: list[Module]) -> None:
+def take_out_mixers(changed: list[Changed]) -> None:
     """Undo `put_in_mixers`."""
-    for module in changed:
+    for module, forward in changed:
         module.__dict__.pop("forward", None)
+        if forward is not None:
+            module.__dict__["forward"] = forward
     changed.clear()
 
 
