@@ -204,12 +204,14 @@ def test_each_sequence_gets_what_is_its_own_and_a_shared_prompt_is_returned_once
     square, by_key = torch.ones(1, 1, length, length), torch.arange(length)[None, None]
     calls = []
 
-    def mix(states: Tensor, mask: Tensor, bias: Tensor, options: Any) -> tuple[Tensor, None, int]:
+    parameter = torch.ones(3)
+
+    def mix(states: Tensor, mask: Tensor, bias: Tensor, options: Any) -> tuple[Any, ...]:
         calls.append((states.flatten().tolist(), mask.shape, bias.shape, options))
-        return states.cumsum(1), None, len(calls)
+        return states.cumsum(1), None, parameter, len(calls)
 
     options = {"positions": (positions, None), "name": "x", "of": {"mixer": 3}}
-    joined, nothing, of_sequences = run_by_sequence(
+    joined, nothing, same, of_sequences = run_by_sequence(
         mix, plan, (hidden,), {"mask": square, "bias": by_key, "options": options}
     )
     assert [states for states, *_ in calls] == [ids[index].tolist() for index in (2, 0, 1)]
@@ -221,6 +223,7 @@ def test_each_sequence_gets_what_is_its_own_and_a_shared_prompt_is_returned_once
     for index, (_, places) in zip((2, 0, 1), plan.sequences, strict=True):
         assert joined[0, places, 0].tolist() == ids[index].cumsum().tolist()
     assert nothing is None
+    assert same is parameter
     later: list[int] = []
 
     def choose(states: Tensor, chosen: int) -> Tensor:

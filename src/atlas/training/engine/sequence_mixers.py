@@ -143,8 +143,13 @@ def run_by_sequence(
     joined = torch.cat([parts[node] for node in range(len(lengths))], dim=1)
     if not isinstance(results[0], tuple):
         return joined
-    others = list(zip(*(found[1:] for found in results), strict=True))
-    return (joined, *(None if one[0] is None else _OfSequences(one) for one in others))
+    others = zip(*(found[1:] for found in results), strict=True)
+    return (joined, *map(_joined, others))
+
+
+def _joined(results: tuple[Any, ...]) -> Any:
+    """What is the same for all sequences, such as None or a parameter; or one for each."""
+    return results[0] if all(one is results[0] for one in results) else _OfSequences(results)
 
 
 @dataclass(frozen=True, slots=True)
