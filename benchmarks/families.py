@@ -44,9 +44,13 @@ row is made at the usual initialization and at larger weights, in float32 and in
 `tests/training/test_families.py` fails if a row changes.
 
 The engine tries its parts on each model before it trains, and does without those that are not
-exact there. Where the result of a sequence depends on its neighbors in a row, each sequence has a
-separate forward pass. A model that is not causal is refused, and so is a loss that plain training
-would add. The variants that draw at random are compared with the same seed, or by means over draws.
+exact there. Layers with a state (convolutions, linear attention, Mamba), ALiBi, and attention that
+is not exact over a row run sequence by sequence inside it. A model that cannot pack rows, or whose
+sequences depend on their neighbors, has a separate forward pass for each sequence, without padding.
+
+A model that is not causal is refused, and so is a loss that plain training would add. The variants
+that draw at random are compared with the same seed, or by means over draws.
+`python benchmarks/hybrids.py` measures what packed rows bring to layers with a state.
 
 {tables}
 ## Not built

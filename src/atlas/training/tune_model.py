@@ -200,6 +200,7 @@ def _make_engine(
         lambda: choose_parts(model, config.engine, config.gradient_window, autocast, base, longest)
     )
     engine = chosen.engine if chosen else Engine(model, config.gradient_window, base)
+    engine.own_attention = ranks.of_first(lambda: engine.own_attention)
     engine.put_in(ranks.of_first(lambda: engine.parts))
     engine.uses_flash = ranks.of_first(lambda: engine.uses_flash)
     engine.one_by_one = ranks.of_first(lambda: engine.one_by_one)
