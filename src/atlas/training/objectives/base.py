@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 OBJECTIVES: dict[str, str] = {
     "none": "atlas.training.objectives.none:NoObjective",
     "dft": "atlas.training.objectives.dft:DftObjective",
+    "eaft": "atlas.training.objectives.eaft:EaftObjective",
+    "eksft": "atlas.training.objectives.eksft:EksftObjective",
+    "clip": "atlas.training.objectives.clip:ClipObjective",
+    "mask_low_probability": "atlas.training.objectives.mask_low_probability:"
+    "MaskLowProbabilityObjective",
 }
 OBJECTIVE = Kind("objective", OBJECTIVES, methods=("factors",))
 
