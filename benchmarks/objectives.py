@@ -312,8 +312,8 @@ def line_of(row: dict[str, Any]) -> str:
         return f"{name}left out: {problem}"
     return (
         f"{name}{theirs['version']:10} loss {row['ours']['loss']:.6f}, "
-        f"ratio {row['loss_ratio']:.6f} (by definition {row['times']:.6f}), error {row['loss_error']:.1e}, "
-        f"gradient {row['gradient_error']:.1e}  {row['why']}"
+        f"ratio {row['loss_ratio']:.6f} (by definition {row['times']:.6f}), "
+        f"error {row['loss_error']:.1e}, gradient {row['gradient_error']:.1e}  {row['why']}"
     )
 
 
