@@ -65,7 +65,7 @@ def predicted(
 
 
 def rows_of(tokens: PredictedTokens, rows: Tensor) -> PredictedTokens:
-    values = {each.name: getattr(tokens, each.name) for each in fields(tokens)}
+    values: dict[str, Any] = {each.name: getattr(tokens, each.name) for each in fields(tokens)}
     return PredictedTokens(
         **{name: None if value is None else value[rows] for name, value in values.items()}
     )
@@ -88,7 +88,14 @@ def one_hot(token: int, size: int = 4) -> Tensor:
 def hostile_tokens(made: Objective, size: int) -> PredictedTokens:
     """Every pair of hostile rows for model and base, with weights of either sign."""
     flat, huge = torch.zeros(size), torch.linspace(-1e30, 1e30, size)
-    kinds = [flat, huge, -huge, 1e-30 * huge, one_hot(0, size), one_hot(size - 1, size)]
+    kinds: list[Tensor] = [
+        flat,
+        huge,
+        huge.neg(),
+        huge.mul(1e-30),
+        one_hot(0, size),
+        one_hot(size - 1, size),
+    ]
     if size > 2:
         kinds.append(torch.tensor([0.0, *[-INFINITE] * (size - 2), 0.0]))
         kinds.append(torch.tensor([0.0, *[-80.0] * (size - 1)]))
@@ -174,15 +181,14 @@ def test_the_gradient_is_that_of_cross_entropy_times_the_factors(name: str) -> N
 def test_factors_are_the_same_again_and_change_nothing(name: str) -> None:
     made = objective(name)
     tokens = random_tokens(made)
-    values = [getattr(tokens, each.name) for each in fields(tokens)]
-    before = [None if value is None else value.clone() for value in values]
+    values = [found for each in fields(tokens) if (found := getattr(tokens, each.name)) is not None]
+    before = [value.clone() for value in values]
     first = made.factors(tokens)
     drawn = torch.get_rng_state()
     assert torch.equal(made.factors(tokens), first)
     assert torch.equal(objective(name).factors(tokens), first)
     assert torch.equal(torch.get_rng_state(), drawn), "it draws no random numbers"
-    for value, kept in zip(values, before, strict=True):
-        assert value is None or torch.equal(value, kept)
+    assert all(map(torch.equal, values, before))
 
 
 @names

@@ -100,7 +100,8 @@ class CheckedObjective:
 
     def __init__(self, name: str, objective: Objective) -> None:
         self._objective, self._name = objective, f"objective '{name}'"
-        needs, known = getattr(objective, "needs", None), get_args(Needs)
+        needs: Any = getattr(objective, "needs", None)
+        known = get_args(Needs)
         if needs not in known:
             raise ConfigError(
                 f"{self._name} cannot be used: its attribute 'needs' is {needs!r}, expected one of "

@@ -1,13 +1,14 @@
 """No loss on tokens with a low probability.
 
 Taken from Selective Token Masking (STM, arXiv 2501.14315; `collate_fn.py` and
-`generate_stm_training_data.py` of appier-research/robust-llm-finetunes): the perplexity 1/p of each
-token under the model before training, and no loss where it is above 2.5, that is where p < 0.4.
-And from ProFit (arXiv 2601.09195; `profit_loss_func` of Utaotao/ProFit): the same with the model as
-it is now, anew in each pass, and p < 0.1 in its script (`under=model min_probability=0.1`).
+`generate_stm_training_data.py` of appier-research/robust-llm-finetunes): the perplexity 1 / p of
+each token under the model before training, and no loss where it is above 2.5, so where p < 0.4.
+And from ProFit (arXiv 2601.09195; `profit_loss_func` of Utaotao/ProFit): the same with the current
+model in each pass, and p < 0.1 in its script (`under=model min_probability=0.1`).
 
-What differs: the sum is divided by all supervised tokens (ours and ProFit's), not by those that are
-left, as a mean in STM's trainer does. So with many silenced tokens a step is smaller.
+What differs: the sum is divided by all supervised tokens, as in ProFit, and not by those that are
+left, as the mean of STM's trainer is. So with many silenced tokens an update is smaller. Papers
+were read in their abstracts, the method in the code.
 """
 
 from __future__ import annotations
