@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,9 @@ def tune_model(
             weights = trainer.gathered_weights()
             silenced = trainer.describe_objective()
     engine.put_in(())
-    ranks.on_first(lambda: _check_change(config, before or {}, weights or _trained(model)))
+    ranks.on_first(
+        lambda: _check_change(config, before or {}, weights or _trained(model), silenced)
+    )
     history = trainer.state.log_history
     whole = trainer.accelerator.unwrap_model(trainer.model)
     summary = {
@@ -217,16 +219,28 @@ def _trained(model: Any) -> dict[str, Any]:
     return {name: one for name, one in model.named_parameters() if one.requires_grad}
 
 
-def _check_change(config: TrainConfig, before: dict[str, str], after: dict[str, Any]) -> None:
+def _check_change(
+    config: TrainConfig,
+    before: dict[str, str],
+    after: dict[str, Any],
+    silenced: Mapping[str, float],
+) -> None:
     """Report trained tensors that are still those of the base model; all of them is an error.
 
     Args:
         before: the digests of the trained tensors before the training.
+        silenced: what the objective has silenced.
     """
     from atlas.training.states import digest_tensors, name_some
 
     found = digest_tensors({name: after[name] for name in before})
     same = [name for name, digest in before.items() if found[name] == digest]
+    if len(same) == len(before) and silenced.get("mean_factor") == 0:
+        raise ModelError(
+            f"the training has changed none of the {len(before)} trained tensors, because "
+            f"objective={config.objective.name} has silenced all tokens. Set its limits so that "
+            "some count, and train into another --out."
+        )
     if len(same) == len(before):
         raise ModelError(
             f"the training has changed none of the {len(before)} trained tensors, so its result "
