@@ -24,6 +24,7 @@ SELECTORS: dict[str, str] = {
     "all": "atlas.selection.selectors.all:AllSelector",
     "annotated": "atlas.selection.selectors.annotated:AnnotatedSelector",
     "complement": "atlas.selection.selectors.complement:ComplementSelector",
+    "dependency": "atlas.selection.selectors.dependency:DependencySelector",
     "diversity": "atlas.selection.selectors.diversity:DiversitySelector",
     "entropy": "atlas.selection.selectors.entropy:EntropySelector",
     "errors": "atlas.selection.selectors.errors:ErrorsSelector",
