@@ -109,8 +109,17 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
     def rate(self, *read: list[StepTokens]) -> Scores:
         """A score for each step, from its tokens as measured by each model (one list per model).
 
-        It is None for a step without tokens.
+        With several `texts`, there is one list per model and text. It is None for a step without
+        tokens.
         """
+
+    def texts(self, trajectory: Trajectory) -> list[Trajectory]:
+        """What each model reads for one trajectory: the trajectory itself, or variants of it.
+
+        Raises:
+            DataError: a variant cannot be made of this trajectory.
+        """
+        return [trajectory]
 
     def num_likeliest(self) -> int:
         """How many of the most likely tokens an endpoint has to report per position."""
@@ -139,11 +148,26 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
         """
         if not self._scorers:
             self._scorers = self.load()
-        trajectory = with_tools(trajectory, self._tools)
         try:
-            return self.rate(*[await _read(scorer, trajectory) for scorer in self._scorers])
+            texts = self.texts(with_tools(trajectory, self._tools))
+            return self.rate(
+                *[
+                    await _read(scorer, text, is_counted=number == 0)
+                    for scorer in self._scorers
+                    for number, text in enumerate(texts)
+                ]
+            )
         except DataError as error:
             return problem_with(trajectory.id, str(error))
+
+    def renders_alike(self, one: Trajectory, other: Trajectory) -> bool:
+        """Whether the chat template writes the same text for two trajectories."""
+        renderer = self._scorers[0].renderer
+        try:
+            texts = {renderer.render(each.messages, tools=each.tools) for each in (one, other)}
+        except ModelError as error:
+            raise DataError(str(error)) from error
+        return len(texts) == 1
 
     async def close(self) -> None:
         for scorer in self._scorers[:1]:
@@ -188,6 +212,6 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
             ) from None
 
 
-async def _read(scorer: ModelScorer, trajectory: Trajectory) -> list[StepTokens]:
-    read = scorer.read(trajectory)
+async def _read(scorer: ModelScorer, trajectory: Trajectory, is_counted: bool) -> list[StepTokens]:
+    read = scorer.read(trajectory, is_counted)
     return await read if inspect.isawaitable(read) else read

@@ -29,6 +29,7 @@ SELECTORS: dict[str, str] = {
     "entropy": "atlas.selection.selectors.entropy:EntropySelector",
     "errors": "atlas.selection.selectors.errors:ErrorsSelector",
     "excess-loss": "atlas.selection.selectors.excess_loss:ExcessLossSelector",
+    "hindsight": "atlas.selection.selectors.hindsight:HindsightSelector",
     "learned": "atlas.selection.selectors.learned:LearnedSelector",
     "oracle": "atlas.selection.selectors.oracle:OracleSelector",
     "perplexity": "atlas.selection.selectors.perplexity:PerplexitySelector",
