@@ -171,6 +171,15 @@ class HasEstimate(Protocol):
 
 
 @runtime_checkable
+class HasReading(Protocol):
+    """A selector whose model only reads trajectories, which has no price per token."""
+
+    def reading(self, trajectory: Trajectory) -> Usage:
+        """Approximately what is read for one trajectory: forward passes (requests) and tokens."""
+        ...
+
+
+@runtime_checkable
 class HasPayments(Protocol):
     """A selector with an estimate that reports each payment as it is made."""
 

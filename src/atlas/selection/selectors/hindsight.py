@@ -45,13 +45,7 @@ class HindsightSelector(LikelihoodSelector[HindsightConfig]):
 
     def texts(self, trajectory: Trajectory) -> list[Trajectory]:
         """The trajectory as it is, and with the outcome before its first response."""
-        told = with_outcome(trajectory, outcome_text(trajectory, self.config))
-        if trajectory.steps and self.renders_alike(trajectory, told):
-            raise DataError(
-                "the chat template does not write the outcome, which is added to the last message "
-                "before the first response. Give another template by chat_template=…"
-            )
-        return [trajectory, told]
+        return [trajectory, with_outcome(trajectory, outcome_text(trajectory, self.config))]
 
     def rate(self, *read: list[StepTokens]) -> Scores:
         before, after = read
