@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from atlas.records import Message, Trajectory
 from atlas.selection.dependencies.words import ActionText, Word, action_texts, observed_words
 
-# The most words in a value.
+# The most words in a value; words that are joined count as one.
 LONGEST = 8
 # The origin of values in the task text.
 TASK = -1
@@ -94,21 +94,32 @@ def _answers(
 
 
 def _plant(root: _Node, words: Sequence[Word]) -> None:
-    """Put every sequence of at most LONGEST words into the tree."""
+    """Put every sequence of words that may be a value into the tree."""
     for begin, first in enumerate(words):
         if first.can_begin:
             node = root
-            for word in words[begin : begin + LONGEST]:
+            for word in _from(words, begin):
                 child = node.children.get(word.text)
                 if child is None:
                     child = node.children[word.text] = _Node()
                 node = child
 
 
+def _from(words: Sequence[Word], begin: int) -> Iterator[Word]:
+    """The words of at most LONGEST parts from a word on; words that are joined are one part."""
+    num_parts = 0
+    for index in range(begin, len(words)):
+        word = words[index]
+        num_parts += word.num_joined > 0
+        if num_parts > LONGEST:
+            return
+        yield word
+
+
 def _nodes(root: _Node, words: Sequence[Word]) -> Iterator[_Node]:
     for begin, first in enumerate(words):
         node = root if first.can_begin else None
-        for word in words[begin : begin + LONGEST]:
+        for word in _from(words, begin):
             node = node.children.get(word.text) if node is not None else None
             if node is None:
                 break
@@ -155,11 +166,13 @@ def _longest(root: _Node, text: ActionText, begin: int) -> tuple[_Node, int] | N
     found = None
     node: _Node | None = root if text.words[begin].can_begin else None
     has_name = not text.needs_names
-    for size, word in enumerate(text.words[begin : begin + LONGEST], 1):
+    for size, word in enumerate(_from(text.words, begin), 1):
         node = node.children.get(word.text) if node is not None else None
-        if node is None or node.origin is None:
+        if node is None:
             break
         has_name = has_name or word.is_specific
-        if has_name and word.can_end:
+        # The beginning of a value may be unknown where the agent said it in another one.
+        is_known = node.origin is not None
+        if is_known and has_name and word.can_end and (size > 1 or word.is_value):
             found = (node, size)
     return found

@@ -2,7 +2,8 @@
 
 A value is a run of words: a number, a name, an identifier, a path. Case and the characters between
 words do not count, so `minecraft:oak_planks` and "Oak planks" share a value. A number with decimals
-or with commas between its thousands is one word.
+or with commas between its thousands is one word. What is joined in an action, as in C-2041 or
+ann@example.org, is never divided: half an identifier is another one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ FEW_WORDS = 12
 
 _WORD = re.compile(r"[^\W_]+(?:(?<=\d)[.,](?=\d)[^\W_]+)*")
 _CHUNK = re.compile(r"\S+")
+_JOINED = re.compile(r"[^\W_]+(?:[-_.@+]+[^\W_]+)*")
 _INNER = re.compile(r"[^\W_][_/.@:=#\\]+[^\W_]")
 # Words that no value begins or ends with.
 _CLOSED_TEXT = """
@@ -44,20 +46,29 @@ class Word:
     Attributes:
         text: as it is compared.
         is_specific: whether it looks like a name, a number or a part of an identifier.
+        num_joined: how many words are joined, this one first; 0 if it is not the first of them.
+        is_last: whether it is the last of the words that are joined.
     """
 
     text: str
     is_specific: bool
+    num_joined: int
+    is_last: bool
 
     @property
-    def can_begin(self) -> bool:
-        """Whether a value may begin with it, or consist of it."""
+    def is_value(self) -> bool:
+        """Whether the word is a value by itself: no closed-class word, no letter, no digit."""
         is_long = len(self.text) > 2 or (len(self.text) == 2 and not self.text.isalpha())
         return self.text not in _CLOSED and (is_long or not self.text.isascii())
 
     @property
+    def can_begin(self) -> bool:
+        """Whether a value of several words may begin with it."""
+        return self.num_joined > 1 or (self.num_joined == 1 and self.is_value)
+
+    @property
     def can_end(self) -> bool:
-        return self.text not in _CLOSED
+        return self.is_last and (self.num_joined != 1 or self.text not in _CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,9 @@ def json_texts(text: str) -> Iterator[str]:
             # Not JSON, or too deep for the reader.
             yield text
         else:
-            yield from _leaves(found)
+            for leaf in _leaves(found):
+                # Results of tools often hold JSON as text.
+                yield from json_texts(leaf)
     else:
         yield text
 
@@ -134,10 +147,18 @@ def _action_text(text: str, is_prose: bool) -> ActionText:
     for match in _CHUNK.finditer(text):
         chunk = match.group()
         is_specific = _is_specific(chunk, begins_sentence)
-        words += [
-            Word(_normal(found.group().casefold()), is_specific) for found in _WORD.finditer(chunk)
-        ]
-        begins_sentence = chunk[-1] in ".!?:*-#>|"
+        for joined in _JOINED.finditer(chunk):
+            parts = [_normal(part) for part in _WORD.findall(joined.group().casefold())]
+            words += [
+                Word(
+                    part,
+                    is_specific,
+                    num_joined=0 if number else len(parts),
+                    is_last=number + 1 == len(parts),
+                )
+                for number, part in enumerate(parts)
+            ]
+        begins_sentence = chunk[-1] in ".!?*-#>|"
     return ActionText(tuple(words), is_prose or len(words) > FEW_WORDS)
 
 
