@@ -10,6 +10,7 @@ both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from atlas.errors import DataError
 from atlas.selection.likelihood import LikelihoodConfig, LikelihoodSelector
 from atlas.selection.selectors.base import Scores
 
@@ -60,7 +62,7 @@ class EntropyConfig(LikelihoodConfig):
                 raise ValueError(f"{min(changed)} is only used with band=[low,high]")
             return self
         low, high = self.band
-        if not 0 <= low < high < float("inf"):
+        if not 0 <= low < high:
             raise ValueError(f"band=[{low:g},{high:g}] is not a range: expected 0 <= low < high")
         if self.band_unit == "quantile" and high > 1:
             raise ValueError(
@@ -96,6 +98,10 @@ class EntropySelector(LikelihoodSelector[EntropyConfig]):
         config = self.config
         if config.band is None:
             return means
+        for index, mean in enumerate(means):
+            # It would be outside of every band, which looks like a choice.
+            if mean is not None and not math.isfinite(mean):
+                raise DataError(f"step {index} has the entropy {mean}, expected a finite number")
         if config.band_of == "tokens":
             return means_in_band(
                 [tokens.entropies for tokens in own], config.band, config.band_unit

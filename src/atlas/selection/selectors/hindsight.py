@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from atlas.errors import DataError
 from atlas.records import Trajectory
 from atlas.selection.likelihood import LikelihoodConfig, LikelihoodSelector
@@ -59,12 +61,19 @@ def likelihood_gain(before: StepTokens, after: StepTokens, index: int) -> float 
     """By how much the mean log-likelihood of a step's tokens grows; None without tokens.
 
     Raises:
-        DataError: the chat template writes the step in other tokens once the outcome is there.
+        DataError: the chat template writes the step in other tokens once the outcome is there, or
+            a log-probability is not a finite number.
     """
     if len(before.log_probs) != len(after.log_probs):
         raise DataError(
             f"step {index} has {len(before.log_probs)} tokens, and {len(after.log_probs)} with the "
             "outcome in the context, so its two likelihoods cannot be compared"
         )
+    for log_probs in (before.log_probs, after.log_probs):
+        if not np.isfinite(log_probs).all():
+            bad = log_probs[~np.isfinite(log_probs)][0]
+            raise DataError(
+                f"a token of step {index} has the log-probability {bad}, expected a finite number"
+            )
     gains = after.log_probs - before.log_probs
     return float(gains.mean()) if len(gains) else None
