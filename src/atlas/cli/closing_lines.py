@@ -173,6 +173,15 @@ def _name_of(value: Any) -> Any:
 def tell_estimate(estimate: Any, config: Any) -> None:
     """Print what a selection would ask; nothing was sent."""
     usage = estimate.usage
+    if not estimate.has_price:
+        where = config.endpoint.base_url or "this machine"
+        say(f"would read: {estimate.trajectories:,} trajectories with {config.model} at {where}")
+        if estimate.num_problems:
+            say(f"problems:  {estimate.num_problems:,} of them cannot be read; a run says why")
+        passes = f"{usage.requests:,} forward passes"
+        say(f"passes:    {passes}; more where the chat template rewrites history")
+        say(f"tokens:    about {usage.input_tokens:,} (4 characters a token). Nothing was read.")
+        return
     if estimate.cost_usd is not None:
         price = f"about {estimate.cost_usd:,.2f} USD by {estimate.price_source}"
     else:

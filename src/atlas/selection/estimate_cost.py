@@ -10,8 +10,9 @@ from atlas.errors import ConfigError
 from atlas.records import Selection, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import cost_usd, full_price, price_of
+from atlas.selection.scores import SCORES_FILE, StepScores
 from atlas.selection.select_steps import prepare_selection
-from atlas.selection.selectors.base import HasEstimate
+from atlas.selection.selectors.base import HasEstimate, HasReading
 from atlas.store.readers import SELECTION_FILE, read_trajectories
 from atlas.store.record_log import read_log
 from atlas.store.run_folders import check_folder
@@ -22,6 +23,9 @@ class CostEstimate:
     """An estimate of requests, tokens and cost of a run. Four characters count as one token.
 
     Attributes:
+        num_problems: trajectories that a model that only reads cannot be given.
+        has_price: whether the model has a price per token; if not, it only reads, and a request is
+            a forward pass.
         cost_usd: None if no price is known.
         is_discount_known: if false, the full price is used for questions in batches.
         price_source: the source of the price; empty if no price is known.
@@ -32,6 +36,8 @@ class CostEstimate:
     cost_usd: float | None
     is_discount_known: bool = True
     price_source: str = ""
+    has_price: bool = True
+    num_problems: int = 0
 
 
 def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEstimate:
@@ -40,23 +46,33 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
     Questions that are repeated after an invalid answer are not included.
 
     Raises:
-        ConfigError: the selector does not ask a model with a price per token.
+        ConfigError: the selector neither asks a model with a price per token nor reads with one.
         RunError: `out` belongs to another run.
     """
     selector, inputs, kept = prepare_selection(config, trajectories, out)
-    if not isinstance(selector, HasEstimate):
+    if not isinstance(selector, HasEstimate | HasReading):
         raise ConfigError(
-            f"selector '{config.selector.name}' does not ask a model by the token, so there is "
-            "nothing to estimate. Leave --dry-run out."
+            f"selector '{config.selector.name}' does not ask a model by the token or read with "
+            "one, so there is nothing to estimate. Leave --dry-run out."
         )
     check_folder(out, "select", config, inputs)
-    done = {selection.trajectory_id for selection in read_log(out / SELECTION_FILE, Selection)}
+    if isinstance(selector, HasEstimate):
+        done = {one.trajectory_id for one in read_log(out / SELECTION_FILE, Selection)}
+    else:
+        done = {one.trajectory_id for one in read_log(out / SCORES_FILE, StepScores)}
     done |= kept.keys()
-    usage, count = Usage(), 0
+    usage, count, num_problems = Usage(), 0, 0
     for trajectory in islice(read_trajectories(trajectories), config.limit):
         if trajectory.id not in done:
             count += 1
-            usage += selector.estimate(trajectory, config.budget(len(trajectory.steps)))
+            if isinstance(selector, HasEstimate):
+                usage += selector.estimate(trajectory, config.budget(len(trajectory.steps)))
+            else:
+                reading = selector.reading(trajectory)
+                num_problems += bool(trajectory.steps) and not reading.requests
+                usage += reading
+    if not isinstance(selector, HasEstimate):
+        return CostEstimate(count, usage, None, has_price=False, num_problems=num_problems)
     price = full_price(selector.config)
     is_known = not selector.config.batch or price is None or price.batch is not None
     cost = cost_usd(usage, price_of(selector.config))

@@ -24,10 +24,12 @@ SELECTORS: dict[str, str] = {
     "all": "atlas.selection.selectors.all:AllSelector",
     "annotated": "atlas.selection.selectors.annotated:AnnotatedSelector",
     "complement": "atlas.selection.selectors.complement:ComplementSelector",
+    "dependency": "atlas.selection.selectors.dependency:DependencySelector",
     "diversity": "atlas.selection.selectors.diversity:DiversitySelector",
     "entropy": "atlas.selection.selectors.entropy:EntropySelector",
     "errors": "atlas.selection.selectors.errors:ErrorsSelector",
     "excess-loss": "atlas.selection.selectors.excess_loss:ExcessLossSelector",
+    "hindsight": "atlas.selection.selectors.hindsight:HindsightSelector",
     "learned": "atlas.selection.selectors.learned:LearnedSelector",
     "oracle": "atlas.selection.selectors.oracle:OracleSelector",
     "perplexity": "atlas.selection.selectors.perplexity:PerplexitySelector",
@@ -165,6 +167,15 @@ class HasEstimate(Protocol):
 
     def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
         """Approximate usage for one trajectory."""
+        ...
+
+
+@runtime_checkable
+class HasReading(Protocol):
+    """A selector whose model only reads trajectories, which has no price per token."""
+
+    def reading(self, trajectory: Trajectory) -> Usage:
+        """Approximately what is read for one trajectory: forward passes (requests) and tokens."""
         ...
 
 
