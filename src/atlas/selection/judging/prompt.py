@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from atlas.records import Message, Trajectory
@@ -59,6 +59,7 @@ class JudgePrompt:
     """The fixed parts of questions. If you change them, increase `version`; the digest changes.
 
     Attributes:
+        own_form: follows a user's rubric: what an answer holds, its form, and the fence.
         requests: the text before a whole trajectory, and before a part of one, if different.
         schema: the JSON schema of an answer.
     """
@@ -66,6 +67,7 @@ class JudgePrompt:
     name: str
     version: int
     rubric: str
+    own_form: str
     requests: tuple[str, ...]
     complaint: str
     schema: dict[str, Any]
@@ -76,6 +78,10 @@ class JudgePrompt:
         schema = json.dumps(self.schema, sort_keys=True)
         fixed = [self.rubric, *self.requests, self.complaint, schema, *LAYOUT]
         return hashlib.sha256("\0".join([str(self.version), *fixed]).encode()).hexdigest()
+
+    def with_rubric(self, text: str) -> JudgePrompt:
+        """The same prompt with a user's text in place of the rubric by atlas."""
+        return replace(self, rubric=f"{text}\n\n{self.own_form}")
 
     @property
     def input(self) -> Input:
