@@ -79,5 +79,5 @@ ANSWER_SCHEMA = schema_of(plan=PLAN, critical_steps={"type": "array", "items": s
 
 REQUESTS = (REQUEST, PART_REQUEST)
 ORACLE_PROMPT = JudgePrompt(
-    "oracle", 2, RUBRIC, OWN_FORM, REQUESTS, COMPLAINT + RULES, ANSWER_SCHEMA
+    "oracle", 2, RUBRIC, REQUESTS, COMPLAINT + RULES, ANSWER_SCHEMA, OWN_FORM
 )

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from atlas.errors import ConfigError
 from atlas.records import Message, Trajectory
 from atlas.selection.judging.transcript import (
     BEGIN,
@@ -59,18 +60,19 @@ class JudgePrompt:
     """The fixed parts of questions. If you change them, increase `version`; the digest changes.
 
     Attributes:
-        own_form: follows a user's rubric: what an answer holds, its form, and the fence.
         requests: the text before a whole trajectory, and before a part of one, if different.
         schema: the JSON schema of an answer.
+        own_form: follows a user's rubric: what an answer holds, its form, and the fence. If it is
+            empty, the prompt takes no rubric.
     """
 
     name: str
     version: int
     rubric: str
-    own_form: str
     requests: tuple[str, ...]
     complaint: str
     schema: dict[str, Any]
+    own_form: str = ""
 
     @property
     def digest(self) -> str:
@@ -80,7 +82,13 @@ class JudgePrompt:
         return hashlib.sha256("\0".join([str(self.version), *fixed]).encode()).hexdigest()
 
     def with_rubric(self, text: str) -> JudgePrompt:
-        """The same prompt with a user's text in place of the rubric by atlas."""
+        """The same prompt with a user's text in place of the rubric by atlas.
+
+        Raises:
+            ConfigError: the prompt takes no rubric.
+        """
+        if not self.own_form:
+            raise ConfigError(f"the prompt of '{self.name}' takes no rubric. Leave rubric=… out.")
         return replace(self, rubric=f"{text}\n\n{self.own_form}")
 
     @property

@@ -71,7 +71,7 @@ LABELED_STEP: dict[str, Any] = {
 }
 ANSWER_SCHEMA = schema_of(labels={"type": "array", "items": schema_of(**LABELED_STEP)})
 REJECTION_PROMPT = JudgePrompt(
-    "rejection", 1, RUBRIC, OWN_FORM, (REQUEST,), COMPLAINT + RULES, ANSWER_SCHEMA
+    "rejection", 1, RUBRIC, (REQUEST,), COMPLAINT + RULES, ANSWER_SCHEMA, OWN_FORM
 )
 
 
