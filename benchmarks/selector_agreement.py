@@ -60,6 +60,8 @@ from atlas.store.readers import read_selections
 from atlas.store.record_files import read_records
 
 POSITION = "position"
+# The sizes of Row, the cheapest first.
+SIZES = ("all", "subset", "samples")
 # `learned` measures itself on this share of its training tasks, which it is not trained on.
 HELD_OUT = 0.1
 BOTH, EXPECTED, MEAN, JACCARD, CHANCE_JACCARD, HAS_JACCARD, BOTH_AT, EXPECTED_AT, MEAN_AT = range(9)
@@ -132,7 +134,7 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
     known = [row for row in known if row.selector in SELECTORS]
     rest = [Row(name, name) for name in SELECTORS if name not in named]
     wanted = [row for row in (*rest, *known) if not given.only or row.selector in given.only]
-    return sorted(wanted, key=lambda row: row.name)
+    return sorted(wanted, key=lambda row: (SIZES.index(row.size), row.name))
 
 
 def choose(row: Row, data: Labeled, trajectories: Sequence[Trajectory], folder: Path) -> Chosen:
@@ -253,7 +255,7 @@ def measure_rows(
     given: argparse.Namespace, data: Sequence[Labeled], keep: Callable[[dict[str, Any]], None]
 ) -> None:
     """Measure all rows on all data, one after another."""
-    sizes = {"all": None, "subset": given.subset, "samples": given.samples}
+    sizes = dict(zip(SIZES, (None, given.subset, given.samples), strict=True))
     for one in data:
         keep({"data": one.name, "row": POSITION} | measure(one.by_position, one))
         if one.second and (ids := one.second.keys() & one.labels.keys()):

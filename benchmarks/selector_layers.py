@@ -23,6 +23,8 @@ worse: {input: 0.15, output: 0.6}
 """
 # The share of the second reader's steps that the worse judge replaces by others.
 REPLACED = 0.5
+# The values of `agreement`; a random check is the control.
+AGREEMENTS = {"rules": (0.3, 0.5, 1.0), "random": (0.5,)}
 # The strong model by itself: about all trajectories, and about those that were read twice.
 ALONE, READ_TWICE = "oracle", "strong model only"
 Measure = Callable[[Mapping[str, frozenset[int]], Labeled], dict[str, Any]]
@@ -88,26 +90,38 @@ def ways(data: Labeled, where: Path, url: str) -> Iterator[tuple[str, dict[str, 
         yield f"{small} judge only", {"model": small}
         layers = {"model": "strong", "small": {"model": small, "endpoint": {"base_url": url}}}
         for check, checked in checks.items():
-            for least in (0.3, 1.0):
+            for least in AGREEMENTS[check]:
                 name = f"{check}, {small} judge, agreement {least:g}"
                 yield name, layers | checked | {"agreement": least}
 
 
 def layers_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is left to the strong model, what it costs, and how near it comes to its labels."""
-    lines = ["| labels | layers | to the strong model | cost | kappa with the strong model |"]
-    lines.append("|---" * 5 + "|")
+    """What is left to the strong model, what it costs, and how near it comes to its labels.
+
+    The last column is what the same share of trajectories would give, drawn at random: the kappa of
+    the small judge, and that share of what is missing to 1.
+    """
+    lines = ["| labels | layers | to the strong model | cost | kappa | if drawn at random |"]
+    lines.append("|---" * 6 + "|")
+    by_itself = {(one["data"], one["row"]): one["kappa"][0] for one in results}
     whole = {one["data"]: one["cost_usd"] for one in results if one["row"] == READ_TWICE}
     for one in results:
         if one["row"] == ALONE:
             continue
         layers = one.get("layers")
-        asked = f"{layers[-1]['decided']} of {one['trajectories']}" if layers else ""
+        asked = drawn = ""
+        if layers:
+            num_strong, num_all = layers[-1]["decided"], one["trajectories"]
+            small = by_itself[one["data"], f"{layers[1]['layer']} judge only"]
+            asked = f"{num_strong} of {num_all}"
+            drawn = f"{small + (1 - small) * num_strong / num_all:.2f}"
         share = f"{one['cost_usd'] / whole[one['data']]:.0%}"
         kappa, low, high = one["kappa"]
         limits = "" if low is None else f" [{low:.2f}, {high:.2f}]"
         world = one["data"].partition(":")[2]
-        lines.append(f"| {world} | {one['row']} | {asked} | {share} | {kappa:.2f}{limits} |")
+        lines.append(
+            f"| {world} | {one['row']} | {asked} | {share} | {kappa:.2f}{limits} | {drawn} |"
+        )
     return lines
 
 
