@@ -287,7 +287,7 @@ def indices_of(answer: Mapping[str, Any]) -> frozenset[int]:
 
 
 def markdown(results: Sequence[Mapping[str, Any]]) -> str:
-    """One table for each kind of labels, a row per selector, and what was not measured."""
+    """Tables for each kind of labels, a row per selector; then what was not measured, and why."""
     lines: list[str] = []
     for kind in dict.fromkeys(one["data"].partition(":")[0] for one in results):
         part = [
@@ -295,28 +295,39 @@ def markdown(results: Sequence[Mapping[str, Any]]) -> str:
             for one in results
             if one["data"].startswith(kind) and "kappa" in one and "cost_usd" not in one
         ]
-        worlds = list(dict.fromkeys(one["data"] for one in part))
-        lines += [f"| {kind} | {' | '.join(one.partition(':')[2] for one in worlds)} |"]
-        lines += ["|---" * (1 + len(worlds)) + "|"]
-        for name in dict.fromkeys(one["row"] for one in part):
-            cells = {one["data"]: cell_of(one) for one in part if one["row"] == name}
-            lines.append(f"| {name} | {' | '.join(cells.get(one, '') for one in worlds)} |")
-        lines.append("")
+        for title, cell in (("kappa", kappa_cell), ("kappa beyond position; Jaccard", beyond_cell)):
+            lines += [*table(f"{kind} labels, {title}", part, cell), ""]
     lines += [*layers_table([one for one in results if "cost_usd" in one]), ""]
     reasons = {one["row"]: one["not_measured"] for one in results if "not_measured" in one}
     lines += [f"- `{name}` is not measured: {reason}" for name, reason in reasons.items()]
     return "\n".join(lines)
 
 
-def cell_of(result: Mapping[str, Any]) -> str:
-    if "not_measured" in result:
-        return f"not measured: {result['not_measured']}"
-    kappa, low, high = result["kappa"]
-    limits = "" if low is None else f" [{low:.2f}, {high:.2f}]"
-    beyond = result["beyond_position"][0]
-    jaccard, chance = result["jaccard"][0], result["chance_jaccard"][0]
-    text = f"{kappa:.2f}{limits}; {beyond:+.2f}; {jaccard:.2f} ({chance:.2f})"
-    return f"{text}; n {result['trajectories']}"
+def table(
+    title: str, results: Sequence[Mapping[str, Any]], cell: Callable[[Mapping[str, Any]], str]
+) -> list[str]:
+    worlds = list(dict.fromkeys(one["data"] for one in results))
+    lines = [f"| {title} | {' | '.join(one.partition(':')[2] for one in worlds)} |"]
+    lines += ["|---" * (1 + len(worlds)) + "|"]
+    for name in dict.fromkeys(one["row"] for one in results):
+        cells = {one["data"]: cell(one) for one in results if one["row"] == name}
+        lines.append(f"| {name} | {' | '.join(cells.get(one, '') for one in worlds)} |")
+    return lines
+
+
+def kappa_cell(result: Mapping[str, Any]) -> str:
+    return f"{shown_estimate(result['kappa'], '.2f')}, n {result['trajectories']}"
+
+
+def beyond_cell(result: Mapping[str, Any]) -> str:
+    beyond = shown_estimate(result["beyond_position"], "+.2f")
+    return f"{beyond}; {result['jaccard'][0]:.2f} (chance {result['chance_jaccard'][0]:.2f})"
+
+
+def shown_estimate(estimate: Sequence[float | None], form: str) -> str:
+    value, low, high = estimate
+    limits = "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
+    return f"{value:{form}}{limits}"
 
 
 def main() -> None:
@@ -344,7 +355,8 @@ def main() -> None:
 
     def keep(result: dict[str, Any]) -> None:
         results.append(result)
-        print(f"{result['data']:18} {result['row']:40} {cell_of(result)}", flush=True)
+        told = result["not_measured"] if "not_measured" in result else kappa_cell(result)
+        print(f"{result['data']:18} {result['row']:40} {told}", flush=True)
         if given.out is not None:
             given.out.parent.mkdir(parents=True, exist_ok=True)
             content = {"benchmark": "selector_agreement", "rows": results}
