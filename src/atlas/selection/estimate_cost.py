@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,12 +11,13 @@ from atlas.errors import ConfigError
 from atlas.records import Selection, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import cost_usd, full_price, price_of
+from atlas.selection.layers import layers_of, settle
 from atlas.selection.scores import SCORES_FILE, StepScores
 from atlas.selection.select_steps import prepare_selection
-from atlas.selection.selectors.base import HasEstimate, HasReading
+from atlas.selection.selectors.base import HasEstimate, HasReading, Scorer, Selector
 from atlas.store.readers import SELECTION_FILE, read_trajectories
 from atlas.store.record_log import read_log
-from atlas.store.run_folders import check_folder
+from atlas.store.run_folders import Input, check_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class CostEstimate:
         cost_usd: None if no price is known.
         is_discount_known: if false, the full price is used for questions in batches.
         price_source: the source of the price; empty if no price is known.
+        model: the model that is asked.
+        below: for a selector that asks a cheaper model first, the estimate of that model; then
+            this one is of the strong model if the layers below settle nothing more.
+        checker: who checks the cheaper model.
     """
 
     trajectories: int
@@ -38,6 +44,9 @@ class CostEstimate:
     price_source: str = ""
     has_price: bool = True
     num_problems: int = 0
+    model: str = ""
+    below: CostEstimate | None = None
+    checker: str = ""
 
 
 def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEstimate:
@@ -50,6 +59,17 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
         RunError: `out` belongs to another run.
     """
     selector, inputs, kept = prepare_selection(config, trajectories, out)
+    return _estimate(selector, inputs, kept.keys(), config, trajectories, out)
+
+
+def _estimate(
+    selector: Selector | Scorer,
+    inputs: Mapping[str, Input],
+    kept: Iterable[str],
+    config: SelectConfig,
+    trajectories: Path,
+    out: Path,
+) -> CostEstimate:
     if not isinstance(selector, HasEstimate | HasReading):
         raise ConfigError(
             f"selector '{config.selector.name}' does not ask a model by the token or read with "
@@ -60,7 +80,13 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
         done = {one.trajectory_id for one in read_log(out / SELECTION_FILE, Selection)}
     else:
         done = {one.trajectory_id for one in read_log(out / SCORES_FILE, StepScores)}
-    done |= kept.keys()
+    done |= set(kept)
+    below, checker = None, ""
+    if (layers := layers_of(selector, config, out)) is not None:
+        first, first_inputs, _ = prepare_selection(layers.config, trajectories, layers.small)
+        below = _estimate(first, first_inputs, kept, layers.config, trajectories, layers.small)
+        checker = layers.selector.checker
+        done |= settle(layers, trajectories, done).selections.keys()
     usage, count, num_problems = Usage(), 0, 0
     for trajectory in islice(read_trajectories(trajectories), config.limit):
         if trajectory.id not in done:
@@ -76,4 +102,7 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
     price = full_price(selector.config)
     is_known = not selector.config.batch or price is None or price.batch is not None
     cost = cost_usd(usage, price_of(selector.config))
-    return CostEstimate(count, usage, cost, is_known, price.source if price else "")
+    source, model = price.source if price else "", selector.config.model
+    return CostEstimate(
+        count, usage, cost, is_known, source, model=model, below=below, checker=checker
+    )

@@ -23,6 +23,7 @@ from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
+from atlas.selection.judging.rubric_file import read_rubric
 from atlas.selection.judging.transcript import disarm_tokens
 from atlas.selection.selectors.base import Concurrency, SelectorBase, SelectorContext
 from atlas.selection.unusable_answers import LONGEST_KEPT, UnusableAnswer
@@ -46,10 +47,11 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         tokens_per_answer, tokens_per_step: approximate length of an answer, for estimates.
 
     Raises:
-        ConfigError: `cache` is used together with `retry_problems_of`.
+        ConfigError: `cache` is used together with `retry_problems_of`, or the rubric cannot be
+            used.
     """
 
-    prompt: ClassVar[JudgePrompt]
+    prompt: JudgePrompt
     tokens_per_answer: ClassVar[int] = 0
     tokens_per_step: ClassVar[int]
 
@@ -60,6 +62,10 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
                 "cache=true would give the answers again that became problems; leave it out where "
                 "retry_problems_of=… is given."
             )
+        self._rubric: Input | None = None
+        if config.rubric is not None:
+            text, self._rubric = read_rubric(Path(config.rubric), config.max_prompt_chars)
+            self.prompt = self.prompt.with_rubric(text)
         self._client: ModelClient | None = None
         self._sampling = Sampling(
             temperature=config.temperature,
@@ -82,7 +88,13 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         return budget if trajectory.steps else 0
 
     def inputs(self, out: Path) -> dict[str, Input]:
-        return {"prompt": self.prompt.input}
+        rubric = {} if self._rubric is None else {"rubric": self._rubric}
+        return {"prompt": self.prompt.input, **rubric}
+
+    @property
+    def by_rubric(self) -> str:
+        """Names the user's rubric for `sentence`; empty without one."""
+        return "" if self._rubric is None else f", by the rubric {self._rubric.path}"
 
     def report_payments(self, pay: Callable[[Usage], None]) -> None:
         self._pay = pay

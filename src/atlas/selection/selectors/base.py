@@ -201,6 +201,28 @@ class HasUnusable(Protocol):
 
 
 @runtime_checkable
+class HasSmallJudge(HasEstimate, Protocol):
+    """A selector with an estimate that may ask a cheaper model first (atlas.selection.layers)."""
+
+    def small_judge(self) -> JudgeConfig | None:
+        """The settings of the same selector with the cheaper model; None: it is asked at once."""
+        ...
+
+    @property
+    def checker(self) -> str:
+        """Who checks the cheaper model: `rules`, or the selector of another selection."""
+        ...
+
+    def overlap(self, trajectory: Trajectory, found: Selection) -> float:
+        """The overlap of the cheaper model's selection with the checker's; 0 if one has none."""
+        ...
+
+    def is_settled(self, overlap: float) -> bool:
+        """Whether the cheaper model's selection counts, at this overlap."""
+        ...
+
+
+@runtime_checkable
 class HasConcurrency(Protocol):
     """A selector that sets how many trajectories it processes at a time."""
 
