@@ -100,7 +100,11 @@ class CriticalStepTrainer(Trainer):
         """The whole weights of a sharded model, on the first rank; None: it is not sharded."""
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             return None
-        weights: dict[str, Tensor] = self.accelerator.get_state_dict(self.model_wrapped)
+        weights: dict[str, Tensor] = self.accelerator.get_state_dict(self.model_wrapped) or {}
+        # Otherwise `save_pretrained` would write a tied tensor twice.
+        for name, source in getattr(self.model, "all_tied_weights_keys", {}).items():
+            if name in weights and source in weights:
+                weights[name] = weights[source]
         return weights
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
