@@ -36,6 +36,8 @@ def shard_on_cpus() -> None:
         plugin = options.get("fsdp_plugin") or self.__dict__.get("fsdp_plugin")
         if plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, plugin
+            if self._mixed_precision != "no":
+                plugin.set_mixed_precision(self._mixed_precision)
 
     state.AcceleratorState.__init__ = start
 
