@@ -6,7 +6,6 @@ those that `accelerate launch` sets for a config file with FSDP.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 

@@ -100,6 +100,14 @@ def test_a_weighted_mean_over_tokens_is_each_normalizer_as_it_is_defined(
     )
 
 
+def weighted_by(step_weights: str, **settings: Any) -> TrainConfig:
+    given = {"model": "m", "step_weights": step_weights, **settings}
+    return TrainConfig.model_validate(given)
+
+
+by_none, by_score, by_annotation = map(weighted_by, ("none", "score", "annotation"))
+
+
 def selection_of(trajectory: Trajectory, scores: dict[int, float | None]) -> Selection:
     steps = tuple(CriticalStep(index=index, score=score) for index, score in sorted(scores.items()))
     return Selection(
@@ -126,9 +134,9 @@ def test_a_score_that_is_no_weight_is_named_with_its_trajectory_and_step(bad: fl
     trajectory = make_trajectory(4, "t7")
     expected = f"trajectory t7, step 2 has {'no score' if bad is None else f'the score {bad}'}"
     with pytest.raises(DataError, match=expected) as error:
-        weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), "score")
+        weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), by_score)
     assert "step_weights=none" in str(error.value)
-    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), "none") == {
+    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), by_none) == {
         1: 1.0,
         2: 1.0,
     }
@@ -136,18 +144,18 @@ def test_a_score_that_is_no_weight_is_named_with_its_trajectory_and_step(bad: fl
 
 def test_weights_come_from_the_selection_or_from_the_source() -> None:
     trajectory = annotated(make_trajectory(4), {1: 3.0, 2: 0.0})
-    assert weights_of_steps(trajectory, selection_of(trajectory, {0: 0.25, 1: 0.5}), "score") == {
+    assert weights_of_steps(trajectory, selection_of(trajectory, {0: 0.25, 1: 0.5}), by_score) == {
         0: 0.25,
         1: 0.5,
     }
-    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5}), "annotation") == {
+    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5}), by_annotation) == {
         1: 3.0
     }
     for step, found in ((2, "the score 0.0"), (3, "no score")):
         with pytest.raises(
             DataError, match=f"step {step} has {found} in the annotation of its source"
         ):
-            weights_of_steps(trajectory, selection_of(trajectory, {step: 0.5}), "annotation")
+            weights_of_steps(trajectory, selection_of(trajectory, {step: 0.5}), by_annotation)
 
 
 def thinking_trajectory(name: str) -> Trajectory:

@@ -96,6 +96,8 @@ def differing_tensors(
     Args:
         weights: the gathered weights of a sharded model; None: the model's own.
     """
+    found: Mapping[str, Any]
+    expected: Mapping[str, Any]
     if hasattr(model, "peft_config"):
         found, expected = _adapters(saved, model, weights)
     else:

@@ -171,7 +171,8 @@ class CriticalStepTrainer(Trainer):
     ) -> Tensor:
         examples = [example for batch in batch_samples for example in batch["examples"]]
         weights = np.concatenate([np.empty(0), *(example.target_weights for example in examples)])
-        sums = [float(weights.sum()), sum(example.num_anchored_tokens for example in examples)]
+        anchored = sum(example.num_anchored_tokens for example in examples)
+        sums = [float(np.abs(weights).sum()), anchored]
         here = torch.tensor(sums, dtype=torch.float64, device=device)
         over_ranks: Tensor = self.accelerator.reduce(here, reduction="sum")
         return over_ranks
@@ -207,7 +208,7 @@ class CriticalStepTrainer(Trainer):
         super().log(logs, start_time)
 
     def log_held_out(self, examples: Sequence[TrainingExample]) -> None:
-        """Compute and log Σ w · (−log π) / Σ w over examples that are not trained on.
+        """Compute and log Σ w · (−log π) / Σ |w| over examples that are not trained on.
 
         The objective of the training does not matter here.
 

@@ -23,6 +23,7 @@ from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, n
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
 from atlas.training.objectives.base import make_objective, needs_of
+from atlas.training.objectives.guard import NegativeGuard
 from atlas.training.ranks import Ranks
 from atlas.training.schedule import Schedule, share_out
 
@@ -94,6 +95,8 @@ def tune_model(
     started = time.monotonic()
     if needs == "base_probabilities":
         schedule = with_base_log_probs(schedule, engine, config, ranks, _computing(precision))
+    if config.lowest_weight < 0:
+        objective = NegativeGuard(objective, config.negative_floor)
     engine.token_loss.objective = objective
     with show_progress("training", num_steps) as bar:
         trainer = CriticalStepTrainer(
