@@ -21,11 +21,12 @@ from transformers import Trainer
 
 from atlas.errors import ModelError
 from atlas.store.record_files import write_text
+from atlas.terminal.progress import say
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
 from atlas.training.follower import HELD_OUT_LOSS
-from atlas.training.ranks import Ranks
+from atlas.training.ranks import Ranks, asks_for_shards
 from atlas.training.states import (
     check_state,
     digest_tensors,
@@ -92,6 +93,11 @@ class CriticalStepTrainer(Trainer):
         # The tally of the objective at the last log, on this rank.
         self._logged_tally = torch.zeros_like(self._tally)
         self.loss_is_scaled_for_ga = True
+        if asks_for_shards() and not self.is_fsdp_enabled:
+            say(
+                "the launcher asks for FSDP, and accelerate does not shard on a CPU: every process "
+                "holds the whole model"
+            )
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         self.lr_scheduler: Any

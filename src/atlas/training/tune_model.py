@@ -68,6 +68,7 @@ def tune_model(
     from atlas.training.base_model import BaseModel
     from atlas.training.base_predictions import with_base_log_probs
     from atlas.training.costs import count_run_tokens
+    from atlas.training.equal_weights import equalize_weights
     from atlas.training.follower import (
         HELD_OUT_LOSS,
         HeldOutLogger,
@@ -88,6 +89,8 @@ def tune_model(
     has_anchors = any(example.num_anchored_tokens for step in steps for example in step)
     objective, needs = make_objective(config.objective), needs_of(config.objective)
     has_kl = bool(config.kl_weight) and has_anchors
+    if has_kl or needs != "nothing":
+        equalize_weights(model, ranks)
     base = BaseModel(model) if has_kl or needs == "base_distribution" else None
     longest = max(len(example.input_ids) for step in steps for example in step)
     engine = _make_engine(config, model, base, precision, longest, ranks)
