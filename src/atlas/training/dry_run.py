@@ -22,6 +22,7 @@ from atlas.training.examples import (
     problem_of_held_out,
 )
 from atlas.training.model_shape import ModelShape, measure_shape
+from atlas.training.negative_weights import warn_of_negative_weights
 from atlas.training.rates import rate_factors
 from atlas.training.schedule import schedule_examples
 
@@ -48,7 +49,8 @@ def print_training_plan(
     built = build_examples(read_selected(selection, trajectories), renderer, config)
     limits = limits_of(selection, trajectories)
     notes = built.unwritten.notes(renderer, "selected steps")
-    for text in (*renderer.notes, *limits, *_describe(built, config), *notes):
+    negative = warn_of_negative_weights(built, config)
+    for text in (*renderer.notes, *limits, *_describe(built, config), *notes, *negative):
         line(text)
     if problem := problem_of_held_out(built, config):
         line(f"training would stop here: {problem}")

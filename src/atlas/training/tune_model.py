@@ -23,6 +23,7 @@ from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, n
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
 from atlas.training.objectives.base import make_objective, needs_of
+from atlas.training.objectives.guard import NegativeGuard
 from atlas.training.ranks import Ranks
 from atlas.training.schedule import Schedule, share_out
 
@@ -67,6 +68,7 @@ def tune_model(
     from atlas.training.base_model import BaseModel
     from atlas.training.base_predictions import with_base_log_probs
     from atlas.training.costs import count_run_tokens
+    from atlas.training.equal_weights import equalize_weights
     from atlas.training.follower import (
         HELD_OUT_LOSS,
         HeldOutLogger,
@@ -87,6 +89,8 @@ def tune_model(
     has_anchors = any(example.num_anchored_tokens for step in steps for example in step)
     objective, needs = make_objective(config.objective), needs_of(config.objective)
     has_kl = bool(config.kl_weight) and has_anchors
+    if has_kl or needs != "nothing":
+        equalize_weights(model, ranks)
     base = BaseModel(model) if has_kl or needs == "base_distribution" else None
     longest = max(len(example.input_ids) for step in steps for example in step)
     engine = _make_engine(config, model, base, precision, longest, ranks)
@@ -94,6 +98,8 @@ def tune_model(
     started = time.monotonic()
     if needs == "base_probabilities":
         schedule = with_base_log_probs(schedule, engine, config, ranks, _computing(precision))
+    if config.lowest_weight < 0:
+        objective = NegativeGuard(objective, config.negative_floor)
     engine.token_loss.objective = objective
     with show_progress("training", num_steps) as bar:
         trainer = CriticalStepTrainer(

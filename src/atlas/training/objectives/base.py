@@ -1,6 +1,6 @@
 """Objectives: how much each supervised token counts, given what the model predicts there.
 
-    loss = Σ w · factor · (−log π) / Σ w   over the supervised tokens of an optimizer step
+    loss = Σ w · factor · (−log π) / Σ |w|   over the supervised tokens of an optimizer step
 
 The factor of a token comes from the objective and carries no gradient. So an objective sets the
 size of each token's gradient, and never its direction. To add an objective, write one file and add
