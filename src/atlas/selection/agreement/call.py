@@ -1,14 +1,14 @@
 r"""Compares actions as calls: function names, and arguments as values.
 
     {"name": "get", "arguments": {"n": 2, "of": "log"}}    = {"of": "log", "n": 2.0}
-    Click[ 'Buy Now' ]                                     = click["buy now"]
+    Click[ 'Buy Now' ]                                     = click[buy now]
     Go  Forward.                                           = go forward
 
 Arguments of tool calls are JSON: the order of keys and the way a number is written do not count;
 texts count letter by letter, because white space may matter in code. Parallel calls may come in any
-order. Actions that are texts are compared without capitals, white space at signs, and the sort of
-quotes. NeMo Gym's verifier for pivots (`single_step_tool_use_with_argument_comparison`) compares
-names and values too, and texts by the words they share; this one has no threshold.
+order. Actions that are texts are compared without capitals, quotes, and white space at signs. NeMo
+Gym's verifier for pivots (`single_step_tool_use_with_argument_comparison`) compares names and
+values too, and texts by the words they share; this one has no threshold.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from atlas.selection.agreement.base import Verdict
 from atlas.selection.selectors.base import SelectorContext
 
 _SIGNS = re.compile(r"\s*([\[\](){},=:])\s*")
-_QUOTES = str.maketrans(dict.fromkeys("'`\u2018\u2019\u201c\u201d", '"'))
+_QUOTES = str.maketrans(dict.fromkeys("\"'`\u2018\u2019\u201c\u201d"))
 
 
 class CallAgreement:
@@ -57,7 +57,7 @@ def normal_form(action: Action) -> Counter[str]:
     """The calls of an action, or its text, so that equal ones have equal texts.
 
     >>> normal_form(Action(text="Click[ 'Buy Now' ]"))
-    Counter({'click["buy now"]': 1})
+    Counter({'click[buy now]': 1})
     """
     if action.calls:
         return Counter(map(_normal_call, action.calls))
@@ -95,4 +95,4 @@ def _plain(value: Any) -> Any:
 def _normal_text(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text).casefold().translate(_QUOTES)
     plain = _SIGNS.sub(r"\1", " ".join(plain.split()))
-    return plain.strip(' ."!') or plain
+    return plain.strip(" .!") or plain

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.kinds import Choice
@@ -24,7 +24,7 @@ class PivotConfig(Config):
         "for the player `endpoint`, its name at the provider or server",
     )
     player: Annotated[Choice, PLAYER] = Field(
-        default=Choice("local", {"temperature": 1.0}),
+        default=Choice("local"),
         description="how the model is asked: a player, or your own as package.module:Class; it "
         "samples at temperature 1 unless player.temperature is given",
     )
@@ -56,6 +56,15 @@ class PivotConfig(Config):
         gt=0,
         description="cost limit of the run in USD, if a remote model samples or judges",
     )
+
+    @field_validator("player", mode="before")
+    @classmethod
+    def _samples(cls, player: Any) -> Any:
+        """A player samples at temperature 1 where none is given; its own default is greedy."""
+        owner = PLAYER.settings_class(player)
+        if owner is None or "temperature" not in owner.model_fields:
+            return player
+        return {"temperature": 1.0, **PLAYER.written(player)}
 
     @model_validator(mode="after")
     def _samples_can_differ(self) -> PivotConfig:
