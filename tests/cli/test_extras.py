@@ -70,7 +70,7 @@ SELECTIONS: dict[str, dict[str, str | None]] = {
         f"model={MODEL}": "train",
         f"{ASKS.replace('endpoint.', 'player.endpoint.')} player.name=endpoint": "endpoint",
         "model=openai/x player.name=endpoint": "providers",
-        f"model={MODEL} agreement.name=judge": "providers",
+        f"model={MODEL} agreement.name=judge": "train",
     },
     "random": {"": None},
     "rejection": {ASKS: "endpoint", "model=anthropic/x": "providers"},

@@ -408,6 +408,56 @@ def test_a_killed_run_repeats_no_sample_and_gives_the_same_bytes(
     assert again.outputs == whole.outputs
 
 
+def test_a_history_longer_than_the_models_context_has_no_verdict(
+    tmp_path: Path, tiny_model_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = write_trajectories(tmp_path / "in", [make_trajectory(6)])
+    player = {"name": "local", "max_new_tokens": 4, "max_context": 90, "precision": "fp32"}
+    config = select_config(
+        "pivot", model=str(tiny_model_folder), num_samples=2, min_variance=None, player=player
+    )
+    select_steps(config, run, tmp_path / "out")
+    steps = list(read_records(tmp_path / "out/agreement.jsonl", StepAgreement))
+    fits = [one.mean is not None for one in steps]
+    assert fits == sorted(fits, reverse=True)
+    assert fits[0]
+    assert not fits[-1]
+    assert "more than 90 tokens" in str(steps[-1].reason)
+    assert "steps have no verdict" in capfd.readouterr().err
+
+
+def test_a_judge_that_fails_half_way_is_asked_only_the_rest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = write_trajectories(tmp_path / "in", [make_trajectory(3, "a"), make_trajectory(3, "b")])
+    player = {"name": "endpoint", "endpoint": {"base_url": "http://127.0.0.1:9/v1"}}
+    monkeypatch.setattr(PLAYER, "make", lambda *_: Script(TABLE))
+
+    def judged(url: str) -> Any:
+        endpoint = {"base_url": url, "max_retries": 0, "max_in_flight": 1}
+        agreement = {"name": "judge", "model": "j", "endpoint": endpoint}
+        return select_config(
+            "pivot", model="m", num_samples=2, player=player, agreement=agreement, min_variance=None
+        )
+
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return completion('{"verdicts": [{"index": 0, "same": false}]}')
+
+    with serve(answer) as server:
+        whole = select_steps(judged(server.url), run, tmp_path / "whole")
+        # Both samples of the steps 2 agree with the expert, so nobody is asked.
+        assert len(server.requests) == 4
+
+        def failing(body: dict[str, Any], number: int) -> Reply:
+            return answer(body, number) if number < 1 else failure(500)
+
+        with serve(failing) as broken, pytest.raises(EndpointError):
+            select_steps(judged(broken.url), run, tmp_path / "out")
+        again = select_steps(judged(server.url), run, tmp_path / "out")
+        assert len(server.requests) == 4 + 3
+    assert again.outputs == whole.outputs
+
+
 def test_a_dry_run_says_what_is_left_and_writes_nothing(
     tmp_path: Path, tiny_model_folder: Path
 ) -> None:
