@@ -3,17 +3,20 @@
     python benchmarks/train.py [--preset small] [--repetitions 2] [--out train.json]
         [--peers trl=PYTHON llamafactory=PYTHON]
     python benchmarks/train.py --device cuda --preset 1b --repetitions 3
+    python benchmarks/train.py --model smollm2 --chats chats.json --peers trl=PYTHON axolotl=PYTHON
 
 The preset 8b uses low-rank adapters and gradient checkpointing.
 
 Makes ReAct chats from a seed, as token ids: a prompt of 438 tokens that all share, then steps of an
-observation and a response, up to 3,000 tokens; 30 % of the steps are supervised. Each way trains
-one pass over the same chats with the same random Llama in a new process, in turn, and the turns are
-repeated. Seconds are of the optimizer steps after the warm-up, once model and data are made; the
-fastest turn counts. On a CPU they are processor seconds, which other processes disturb least, and
-memory is the peak of the process above what it held before training. On a GPU they are wall-clock
-seconds, and memory is the peak of tensors. Loss and gradient norm of the first optimizer step show
-that all ways compute the same.
+observation and a response, up to 3,000 tokens; 30 % of the steps are supervised. With `--model` and
+`--chats` (benchmarks/real_chats.py) it is a real model on real trajectories. Each way trains one
+pass over the same chats with the same model in a new process, in turn, and the turns are repeated.
+
+Seconds are of the optimizer steps after the warm-up, once model and data are made; the fastest turn
+counts. On a CPU they are processor seconds, which other processes disturb least, and memory is the
+peak of the process above what it held before training. On a GPU they are wall-clock seconds, and
+memory is the peak of tensors. Loss and gradient norm of the first optimizer step show that all ways
+compute the same.
 
 "peak" is the share of the measured matrix-multiplication peak (same device, precision and threads,
 best over the turns): of the operations that the way performs, padding and recomputation included,
@@ -32,7 +35,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from train_costs import needed_operations, operations_of
 from train_data import PRESETS
 from train_ways import WAYS, chats_of, measure_matmul_peak, preset_of, run
 
@@ -67,6 +69,8 @@ def parse() -> argparse.Namespace:
         default="small",
         help="shape of the model, number of chats",
     )
+    parser.add_argument("--model", help="a real Llama in a folder, instead of a preset")
+    parser.add_argument("--chats", help="the file of chats that real_chats.py made for it")
     parser.add_argument(
         "--examples", type=int, help="chats that are measured, instead of the preset's"
     )
@@ -95,7 +99,7 @@ def parse() -> argparse.Namespace:
         nargs="*",
         default=[],
         metavar="NAME=PYTHON",
-        help="interpreters that have trl and llamafactory",
+        help="interpreters that have trl, llamafactory, swift (ms-swift) or axolotl",
     )
     parser.add_argument(
         "--only", nargs="*", default=[], help="parts of the names of the ways to run"
@@ -103,6 +107,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("train.json"))
     parser.add_argument("--way", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if (given.model is None) != (given.chats is None):
+        parser.error("--model and --chats go together: real_chats.py makes the chats for a model")
     given.bf16 = given.device == "cuda" if given.bf16 is None else given.bf16
     return given
 
@@ -114,10 +120,15 @@ def main() -> None:
             json.dumps(measure_matmul_peak(given) if given.way == MATMUL else run(given.way, given))
         )
         return
+    # A peer's interpreter has no atlas.
+    from train_costs import needed_operations, operations_of
+
     preset, ways = preset_of(given), WAYS[given.device]
     names = (
         "device",
         "preset",
+        "model",
+        "chats",
         "examples",
         "batch",
         "layers",
@@ -133,7 +144,7 @@ def main() -> None:
     ]
     arguments.append("--bf16" if given.bf16 else "--no-bf16")
     interpreters = dict(peer.split("=", 1) for peer in given.peers)
-    chats = chats_of(preset, given.seed)[preset.warm_up * preset.batch :]
+    chats = chats_of(preset, given.seed, given.chats)[preset.warm_up * preset.batch :]
     num_tokens, supervised = (
         sum(len(ids) for ids, _ in chats),
         sum(int((labels != -100).sum()) for _, labels in chats),

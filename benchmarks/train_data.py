@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +15,11 @@ Chat = tuple[np.ndarray, np.ndarray]  # token ids and labels, -100 where nothing
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A random Llama and the pass over it: `examples` chats after `warm_up` steps of `batch`."""
+    """A random Llama and the pass over it: `examples` chats after `warm_up` steps of `batch`.
+
+    Attributes:
+        folder: a real model instead, with the shape that its config says.
+    """
 
     vocabulary: int
     hidden: int
@@ -26,6 +32,7 @@ class Preset:
     warm_up: int = 0
     lora: bool = False
     checkpointing: bool = False  # ours too: it does not fit the card otherwise
+    folder: str | None = None
 
 
 PRESETS = {
@@ -47,6 +54,27 @@ PRESETS = {
         checkpointing=True,
     ),
 }
+
+
+def read_preset(folder: str, examples: int) -> Preset:
+    """A real Llama in a folder, and a pass over so many chats, as one optimizer step of each 8."""
+    config = json.loads((Path(folder) / "config.json").read_text())
+    return Preset(
+        config["vocab_size"],
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["num_hidden_layers"],
+        config["num_attention_heads"],
+        config["num_key_value_heads"],
+        examples=examples,
+        folder=folder,
+    )
+
+
+def read_chats(file: str) -> list[Chat]:
+    """The chats that real_chats.py made."""
+    rows = json.loads(Path(file).read_text())
+    return [(np.array(row["ids"]), np.array(row["labels"])) for row in rows]
 
 
 def make_chats(num: int, vocabulary: int, seed: int) -> list[Chat]:

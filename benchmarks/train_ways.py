@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
-import json
 import resource
 import tempfile
 import time
@@ -13,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from train_data import PRESETS, Chat, Preset, make_chats, sort_within_steps
+from train_data import (
+    PRESETS,
+    Chat,
+    Preset,
+    make_chats,
+    read_chats,
+    read_preset,
+    sort_within_steps,
+)
+from train_peers import PEERS, common_settings, measure_trainer
 
 PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
 FLASH, FUSED = (
@@ -64,6 +72,9 @@ WAYS = {
             "llamafactory", examples=1, checkpointing=True, logits="all"
         ),
         "LLaMA-Factory, no checkpointing": Way("llamafactory", examples=1, logits="all"),
+        "ms-swift by default": Way("swift", examples=1, checkpointing=True),
+        "ms-swift, no checkpointing": Way("swift", examples=1),
+        "axolotl, no checkpointing": Way("axolotl", examples=1, logits="all"),
         **OURS,
     },
     "cuda": {
@@ -95,11 +106,17 @@ def preset_of(given: argparse.Namespace) -> Preset:
         for name in ("examples", "batch", "layers")
         if getattr(given, name) is not None
     }
-    return dataclasses.replace(PRESETS[given.preset], **changes)
+    if given.model is not None:
+        preset = read_preset(given.model, len(read_chats(given.chats)))
+    else:
+        preset = PRESETS[given.preset]
+    return dataclasses.replace(preset, **changes)
 
 
-def chats_of(preset: Preset, seed: int) -> list[Chat]:
+def chats_of(preset: Preset, seed: int, file: str | None = None) -> list[Chat]:
     """Those of the warm-up, then those that are measured."""
+    if file is not None:
+        return read_chats(file)[: preset.examples]
     return make_chats(preset.examples + preset.warm_up * preset.batch, preset.vocabulary, seed)
 
 
@@ -110,7 +127,8 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(given.threads)
     way, preset = WAYS[given.device][name], preset_of(given)
-    kinds = {"hf": "transformers", "trl": "trl", "llamafactory": "llamafactory", "ours": "atlas"}
+    own = {"hf": "transformers", "trl": "trl", "ours": "atlas"}
+    kinds = own | {name: name for name in PEERS}
     missing = [
         module
         for module in (kinds[way.kind], *way.needs)
@@ -118,12 +136,12 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
     ]
     if missing:
         return {"missing": ", ".join(missing)}
-    chats = chats_of(preset, given.seed)
+    chats = chats_of(preset, given.seed, given.chats)
     chats = sort_within_steps(chats, preset.batch) if way.sort else chats
     transformers.set_seed(given.seed)
     with tempfile.TemporaryDirectory() as folder:
-        if way.kind == "llamafactory":
-            return llamafactory(way, preset, chats, given, Path(folder))
+        if way.kind in PEERS:
+            return run_peer(way, preset, chats, given, Path(folder))
         model = make_model(preset, way, given)
         model = add_adapters(model) if preset.lora else model
         common = {
@@ -147,7 +165,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
         )
         trainer.add_callback(watch)
         trainer.train()
-    figures: dict[str, Any] = watch.figures(trainer.state.log_history)
+    figures: dict[str, Any] = watch.figures()
     return figures | {"versions": versions("torch", "transformers", *way.needs, kinds[way.kind])}
 
 
@@ -159,6 +177,7 @@ def stopwatch(warm_up: int, device: str) -> Any:
     class Stopwatch(TrainerCallback):
         wall = cpu = before = 0.0
         done = (0.0, 0.0, 0.0)
+        first: dict[str, float] | None = None
 
         def now(self) -> tuple[float, float]:
             if device == "cuda":
@@ -178,14 +197,19 @@ def stopwatch(warm_up: int, device: str) -> Any:
             )  # of a process on a CPU, the interpreter's share is left out
             self.done = wall - self.wall, cpu - self.cpu, peak_mib(device) - held
 
-        def figures(self, history: Any) -> dict[str, Any]:
-            first = next(row for row in history if "loss" in row)
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+            if self.first is None and "loss" in logs:
+                self.first = dict(logs)
+
+        def figures(self) -> dict[str, Any]:
+            first = self.first
+            assert first is not None
             wall, cpu, peak = self.done
             return {
                 "wall": wall,
                 "cpu": cpu,
                 "peak_mib": peak,
-                "loss": first["loss"],
+                "loss": float(first["loss"]),
                 "grad_norm": float(first["grad_norm"]),
             }
 
@@ -196,6 +220,10 @@ def make_model(preset: Preset, way: Way, given: argparse.Namespace) -> Any:
     import torch
     import transformers
 
+    if preset.folder is not None:
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            preset.folder, dtype=torch.float32, device_map=given.device
+        )
     config = transformers.LlamaConfig(
         vocab_size=preset.vocabulary,
         hidden_size=preset.hidden,
@@ -323,52 +351,19 @@ def our_trainer(
     )
 
 
-def llamafactory(
+def run_peer(
     way: Way, preset: Preset, chats: list[Chat], given: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
-    """Its own entry point, with the model as a folder and the chats as its tokenized data set."""
-    import datasets
-    from llamafactory.train.tuner import run_exp
-
+    """The peer's own entry point, with a model folder in float32."""
     make_model(preset, way, given).save_pretrained(folder / "model")
     make_tokenizer(preset).save_pretrained(folder / "model")
-    rows = [
-        {"input_ids": ids.tolist(), "attention_mask": [1] * len(ids), "labels": labels.tolist()}
-        for ids, labels in chats
-    ]
-    datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}).save_to_disk(
-        str(folder / "chats")
-    )
     watch = stopwatch(preset.warm_up, given.device)
-    settings = {
-        "stage": "sft",
-        "do_train": True,
-        "model_name_or_path": str(folder / "model"),
-        "template": "empty",
-        "dataset": "chats",
-        "tokenized_path": str(folder / "chats"),
-        "disable_shuffling": True,
-        "finetuning_type": "lora" if preset.lora else "full",
-        "lora_rank": 16,
-        "flash_attn": "fa2" if "flash_attn" in way.needs else "sdpa",
-        "enable_liger_kernel": way.liger,
-        "disable_gradient_checkpointing": not checkpoints(way, preset),
-        "output_dir": str(folder / "out"),
-        "num_train_epochs": 1,
-        "learning_rate": 1e-4,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": given.device == "cpu",
-        "dataloader_pin_memory": given.device == "cuda",
-        "bf16": given.bf16,
-        **batching(way, preset),
-    }
-    run_exp(settings, [watch])
-    history = json.loads((folder / "out" / "trainer_state.json").read_text())["log_history"]
-    figures: dict[str, Any] = watch.figures(history)
-    return figures | {"versions": versions("torch", "transformers", "llamafactory", *way.needs)}
+    measure_trainer(watch)
+    sizes, on_cpu = batching(way, preset), given.device == "cpu"
+    settings = common_settings(folder, preset, sizes, on_cpu, given.bf16)
+    PEERS[way.kind](folder / "model", chats, preset, settings, way, folder)
+    figures: dict[str, Any] = watch.figures()
+    return figures | {"versions": versions("torch", "transformers", way.kind, *way.needs)}
 
 
 def batching(way: Way, preset: Preset) -> dict[str, int]:
@@ -386,6 +381,9 @@ def checkpoints(way: Way, preset: Preset) -> bool:
 def make_tokenizer(preset: Preset) -> Any:
     """One that peers load and need not use."""
     import transformers
+
+    if preset.folder is not None:
+        return transformers.AutoTokenizer.from_pretrained(preset.folder)
     from tokenizers import Tokenizer, models
 
     raw = Tokenizer(models.WordLevel({"<pad>": 0}, unk_token="<pad>"))
@@ -462,7 +460,12 @@ def measure_matmul_peak(given: argparse.Namespace) -> dict[str, Any]:
 def versions(*modules: str) -> dict[str, str]:
     import importlib.metadata
 
-    names = {"atlas": "atlas-tuning", "flash_attn": "flash-attn", "liger_kernel": "liger-kernel"}
+    names = {
+        "atlas": "atlas-tuning",
+        "flash_attn": "flash-attn",
+        "liger_kernel": "liger-kernel",
+        "swift": "ms-swift",
+    }
     return {
         module: importlib.metadata.version(names.get(module, module))
         for module in dict.fromkeys(modules)

@@ -21,6 +21,7 @@ from atlas.training.engine.exact_engine import PARTS, Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
 from atlas.training.loss import pad, sum_divergence, sum_losses
+from atlas.training.token_loss import Targets, TokenLoss
 from tests.training.engine.test_engine import EXACT, backward
 from tests.training.tiny_families import (
     FAMILIES,
@@ -52,7 +53,7 @@ def engine_backward(
         sums = (
             engine.losses(model, chosen)
             if engine.parts
-            else sum_losses(model, pad(chosen), engine.base)
+            else sum_losses(model, pad(chosen), TokenLoss(), engine.base)
         )
         total += backward((sums * BOTH.to(sums.dtype)).sum())
     return total
@@ -344,15 +345,13 @@ def test_many_chunks_are_one(
     )
 
     def at_once(given: torch.Tensor) -> torch.Tensor:
-        from atlas.training.loss import sum_cross_entropy
-
-        return sum_cross_entropy(head(given), targets, weights) + 0.7 * sum_divergence(
+        return TokenLoss()(head(given), Targets(targets, weights)) + 0.7 * sum_divergence(
             head(given), base_head(base_hidden).detach()
         )
 
     def in_chunks(given: torch.Tensor) -> torch.Tensor:
-        first = chunked_loss.sum_chunked_cross_entropy(
-            given, targets, weights, head, parameters, vocabulary
+        first = chunked_loss.sum_chunked_token_loss(
+            given, Targets(targets, weights), TokenLoss(), head, parameters, vocabulary
         )
         return first + 0.7 * chunked_loss.sum_chunked_divergence(
             given, base_hidden, head, base_head, parameters, vocabulary

@@ -13,6 +13,7 @@ from atlas.models.local.load import load_model, locate_model
 from atlas.training.examples import TrainingExample
 from atlas.training.loss import pad, sum_losses
 from atlas.training.schedule import schedule_examples
+from atlas.training.token_loss import TokenLoss
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_a_padded_batch_has_the_loss_of_its_sequences_alone(
     model: Any, lengths: list[int], seed: int
 ) -> None:
     examples = [example_of(seed + index, length) for index, length in enumerate(lengths)]
-    together = sum_losses(model, pad(examples))[0]
+    together = sum_losses(model, pad(examples), TokenLoss())[0]
     assert together.item() == pytest.approx(
         sum(numpy_loss(model, example) for example in examples), rel=1e-6
     )
@@ -64,7 +65,9 @@ def test_gradients_do_not_depend_on_how_an_optimizer_step_is_cut_into_micro_batc
     def gradients(size: int) -> list[torch.Tensor]:
         model.zero_grad()
         for start in range(0, 6, size):
-            (sum_losses(model, pad(examples[start : start + size]))[0] / total).backward()
+            (
+                sum_losses(model, pad(examples[start : start + size]), TokenLoss())[0] / total
+            ).backward()
         return [parameter.grad.clone() for parameter in model.parameters()]
 
     for whole, cut in zip(gradients(6), gradients(2), strict=True):
@@ -77,7 +80,7 @@ def test_logits_are_computed_at_supervised_positions_only(model: Any) -> None:
         lambda _, __, output: shapes.append(tuple(output.shape))
     )
     examples = [example_of(1, 30, 0.2), example_of(2, 50, 0.2)]
-    sum_losses(model, pad(examples))[0]
+    sum_losses(model, pad(examples), TokenLoss())[0]
     handle.remove()
     assert shapes == [
         (sum(example.num_supervised_tokens for example in examples), model.config.vocab_size)

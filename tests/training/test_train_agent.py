@@ -89,6 +89,7 @@ def test_leaving_out_the_tail_changes_no_loss(
     from atlas.rendering.loss_mask import labels, loss_mask
     from atlas.training.examples import TrainingExample
     from atlas.training.loss import pad, sum_losses
+    from atlas.training.token_loss import TokenLoss
 
     place = locate_model(str(tiny_model_folder))
     model, renderer, trajectory = (
@@ -101,7 +102,7 @@ def test_leaving_out_the_tail_changes_no_loss(
     end = int(mask.nonzero()[0][-1]) + 1
 
     def loss(cut: TrainingExample) -> torch.Tensor:
-        return sum_losses(model, pad([cut]))[0].detach()
+        return sum_losses(model, pad([cut]), TokenLoss())[0].detach()
 
     whole = TrainingExample("t", example.token_ids, labels(example, mask))
     cut = TrainingExample("t", example.token_ids[:end], labels(example, mask)[:end])

@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config
+from atlas.kinds import Choice
 from atlas.models.local.load import Precision
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.rendering.tool_schemas import TOOLS_HELP
 from atlas.rendering.truncation import Truncation
+from atlas.training.objectives.base import OBJECTIVE
 
 LossNormalizer = Literal["tokens", "steps", "trajectories"]
 StepWeights = Literal["none", "score", "annotation"]
@@ -170,6 +172,11 @@ class TrainConfig(Config):
         description="weight of each selected step in the loss: none (equal weights), score "
         "(the selector's score, such as a confidence) or annotation (the score "
         "in the source data)",
+    )
+    objective: Annotated[Choice, OBJECTIVE] = Field(
+        default=Choice("none"),
+        description="what each supervised token counts, given what the model predicts there: a "
+        "row of the table of objectives, or package.module:Class",
     )
     kl_weight: float = Field(
         default=0.0,

@@ -20,6 +20,7 @@ from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_rows import PackedRow, count_row_tokens, pack_row
 from atlas.training.examples import TrainingExample
 from atlas.training.model_shape import ModelShape
+from atlas.training.objectives.base import needs_of
 
 # Bytes of a weight in four bits with its share of the scales (QLoRA, arXiv 2305.14314, §3).
 FOUR_BITS = 0.516
@@ -97,11 +98,23 @@ def count_costs(shape: ModelShape, config: TrainConfig, steps: Steps) -> list[Co
     else:
         name = f"context_gradient {config.context_gradient} (not exact)"
         rows.append((name, None, shared, with_all_savings(False)))
+    needs = needs_of(config.objective)
+    if needs != "nothing":
+        base = forward + 2.0 * supervised * shape.hidden * shape.vocabulary
+        if needs == "base_probabilities":
+            # Once for each example, whatever the number of epochs.
+            visits = [id(one) for step in steps for one in step]
+            base *= len(set(visits)) / len(visits)
+        name = f"objective {config.objective.name}: the base model at the supervised tokens"
+        rows.append((name, None, shared, rows[-1][3] + base))
     if anchored:
         # The base model runs forward, and the tuned one has logits at the anchored tokens too.
-        base = forward + 2.0 * anchored * shape.hidden * shape.vocabulary
+        runs_already = needs == "base_distribution"
+        of_base = 0.0 if runs_already else forward
+        of_base += 2.0 * anchored * shape.hidden * shape.vocabulary
         name = f"KL to the base model at {anchored:,} tokens"
-        rows.append((name, None, shared, with_all_savings(True) + base))
+        kept = rows[-1][3] - with_all_savings(False) if needs != "nothing" else 0.0
+        rows.append((name, None, shared, with_all_savings(True) + kept + of_base))
     return [Cost(name, setting, run.tokens, number) for name, setting, run, number in rows]
 
 
@@ -145,7 +158,9 @@ def estimate_memory(
     in_four_bits = shape.num_layers * shape.linear_weights if is_quantized else 0
     size_of_others = 2 if config.lora and not is_quantized and precision == "bf16" else 4
     base = (shape.num_parameters - in_four_bits) * size_of_others + in_four_bits * FOUR_BITS
-    has_copy = not config.lora and any(one.num_anchored_tokens for step in steps for one in step)
+    has_anchors = any(one.num_anchored_tokens for step in steps for one in step)
+    needs_base = has_anchors or needs_of(config.objective) == "base_distribution"
+    has_copy = needs_base and not config.lora
     return {
         **({"copy of the base": base} if has_copy else {}),
         "weights": base + shape.adapter_weights * 4,

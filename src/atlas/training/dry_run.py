@@ -110,11 +110,13 @@ def _own_passes(shape: ModelShape, steps: Steps) -> str | None:
 
 def _describe(built: ExampleSet, config: TrainConfig) -> list[str]:
     """The lines about examples, tokens and loss."""
-    cuts = weighted = held = ""
+    cuts = weighted = held = objective = ""
     if config.truncation == "cut_observations":
         cuts = f", {built.num_cut_observations:,} observations cut"
     if config.step_weights != "none":
         weighted = f", steps weighted by {config.step_weights}"
+    if config.objective.name != "none":
+        objective = f", objective {visible_line(config.objective.name)}"
     if config.kl_weight:
         tokens = f"{built.num_anchored_tokens:,} tokens"
         held = f"; KL to the base model at {tokens}, times {config.kl_weight:g}"
@@ -126,7 +128,7 @@ def _describe(built: ExampleSet, config: TrainConfig) -> list[str]:
         f"{held_out}",
         f"tokens:      {built.num_tokens:,}, of them {built.num_supervised_tokens:,} supervised "
         f"({built.num_supervised_tokens / max(1, built.num_tokens):.1%})",
-        f"loss:        mean over {config.loss_normalizer}{weighted}{held}",
+        f"loss:        mean over {config.loss_normalizer}{weighted}{objective}{held}",
     ]
 
 

@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,10 @@ from atlas.rendering.token_ownership import TokenizedExample, steps_stopped_earl
 from atlas.rendering.tool_schemas import read_tools, with_tools
 from atlas.rendering.unwritten import WORDS, name_parts
 from atlas.training.config import TrainConfig
+from atlas.training.tally_rows import kind_rows
 from atlas.training.token_weights import weights_of_steps, weights_of_tokens
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,9 @@ class TrainingExample:
         labels: shape [T], unshifted, -100 where unsupervised.
         num_tail_tokens: tokens after the last one with loss, left out.
         weights: shape [T]; the weight of each supervised token, see token_weights.py; None: 1 each.
+        kinds: shape [T]; of each supervised token the kind of its step, an index into TALLY_ROWS of
+            tally_rows.py; None: not known.
+        base_log_probs: shape [T]; log π of each supervised token before training; None: not known.
         anchored: shape [T]; response tokens of steps that are not selected, where a KL holds the
             model to its base; None: nowhere.
     """
@@ -46,6 +53,8 @@ class TrainingExample:
     num_tail_tokens: int = 0
     weights: NDArray[np.float64] | None = None
     anchored: NDArray[np.bool_] | None = None
+    kinds: NDArray[np.int8] | None = None
+    base_log_probs: NDArray[np.float64] | None = None
 
     @property
     def num_supervised_tokens(self) -> int:
@@ -58,9 +67,32 @@ class TrainingExample:
     @property
     def target_weights(self) -> NDArray[np.float64]:
         """The weight of each supervised token, shape [N]. Nothing predicts the first token."""
-        supervised = self.labels[1:] != IGNORED_LABEL
-        weights = self.weights
-        return np.ones(int(supervised.sum())) if weights is None else weights[1:][supervised]
+        weights = self._at_targets(self.weights)
+        return np.ones(int(self._supervised.sum())) if weights is None else weights
+
+    @property
+    def target_kinds(self) -> NDArray[np.int8] | None:
+        """`kinds` of each supervised token, shape [N]."""
+        return self._at_targets(self.kinds)
+
+    @property
+    def target_base_log_probs(self) -> NDArray[np.float64] | None:
+        """`base_log_probs` of each supervised token, shape [N]."""
+        return self._at_targets(self.base_log_probs)
+
+    @property
+    def _supervised(self) -> NDArray[np.bool_]:
+        """Which tokens are predicted and supervised, shape [T - 1]."""
+        return np.asarray(self.labels[1:] != IGNORED_LABEL)
+
+    def _at_targets(self, array: NDArray[ScalarT] | None) -> NDArray[ScalarT] | None:
+        return None if array is None else array[1:][self._supervised]
+
+    def with_target_base_log_probs(self, of_target: NDArray[np.float64]) -> TrainingExample:
+        """The example with log π of its N supervised tokens before training."""
+        of_token = np.zeros(len(self.labels))
+        of_token[1:][self._supervised] = of_target
+        return replace(self, base_log_probs=of_token)
 
     @property
     def anchors(self) -> NDArray[np.bool_]:
@@ -228,7 +260,16 @@ def _build(
     elif (config.loss_normalizer, config.step_weights) != ("tokens", "none"):
         of_tokens = weights_of_tokens(owners, weights, config.loss_normalizer)
         pairs = zip(examples, of_tokens, strict=True)
-        examples = [_with_weights(example, of_token) for example, of_token in pairs]
+        examples = [
+            replace(example, weights=_at_supervised(example, of_token))
+            for example, of_token in pairs
+        ]
+    if config.objective.name != "none":
+        rows = kind_rows(selection)
+        examples = [
+            replace(example, kinds=_at_supervised(example, rows[owner]))
+            for example, owner in zip(examples, owners if examples else (), strict=True)
+        ]
     dropped = sum(len(chosen.intersection(example.dropped_steps)) for example in tokenized)
     unwritten = count_unwritten(tokenized, renderer, chosen)
     cut = {step for example in tokenized for step in example.cut_observations}
@@ -286,11 +327,11 @@ def _mask(
     return ended, example.step_of_token[:end][mask[:end]]
 
 
-def _with_weights(example: TrainingExample, of_token: NDArray[np.float64]) -> TrainingExample:
-    """The example with these weights of its supervised tokens, shape [N]."""
-    weights = np.zeros(len(example.labels))
-    weights[example.labels != IGNORED_LABEL] = of_token
-    return replace(example, weights=weights)
+def _at_supervised(example: TrainingExample, of_token: NDArray[ScalarT]) -> NDArray[ScalarT]:
+    """Values of its supervised tokens [N] at their places among all of its tokens [T]."""
+    values = np.zeros(len(example.labels), of_token.dtype)
+    values[example.labels != IGNORED_LABEL] = of_token
+    return values
 
 
 def _with_largest_weight_1(examples: Sequence[TrainingExample]) -> list[TrainingExample]:

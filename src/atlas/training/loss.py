@@ -1,13 +1,14 @@
 """The loss, and its plain computation: padded sequences, logits only at positions with loss.
 
-    loss = Σ w · (−log π(token | history)) / Σ w
+    loss = Σ w · factor · (−log π(token | history)) / Σ w
            over the supervised tokens
            + kl_weight · Σ KL(base(· | history) ‖ π(· | history)) / their number
            over the tokens held to the base model
 
 Both run over all micro-batches and ranks of an optimizer step. It is not a mean of means, which
 would give too much weight to samples with few supervised tokens. The weights w are those of
-token_weights.py, 1 by default.
+token_weights.py, 1 by default. The factors are those of the objective (token_loss.py), 1 without
+one.
 
 This KL is the distillation loss of Learning without Forgetting (arXiv 1606.09282) up to a constant,
 with the base model's answers as targets. This direction penalizes the loss of anything that the
@@ -16,7 +17,7 @@ base model would say; KL(π ‖ base) would not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,32 @@ from torch.nn import functional
 from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.training.base_model import BaseModel
 from atlas.training.examples import TrainingExample
+from atlas.training.token_loss import Targets, TokenLoss, widen
+
+# What examples may say about their supervised tokens, and the names in Targets.
+TARGET_ARRAYS = {
+    "weights": "target_weights",
+    "base_log_probs": "target_base_log_probs",
+    "kinds": "target_kinds",
+}
+
+
+def target_arrays(examples: Sequence[TrainingExample]) -> dict[str, NDArray[Any]]:
+    """What the examples say about their supervised tokens, each of shape [N]."""
+    found = {
+        name: [getattr(example, of_example) for example in examples]
+        for name, of_example in TARGET_ARRAYS.items()
+    }
+    return {
+        name: np.concatenate(arrays)
+        for name, arrays in found.items()
+        if all(array is not None for array in arrays)
+    }
+
+
+def targets_of(tokens: Tensor, inputs: Mapping[str, Tensor]) -> Targets:
+    """The supervised tokens with the tensors of `target_arrays` in `inputs`."""
+    return Targets(tokens, **{name: inputs[name] for name in TARGET_ARRAYS if name in inputs})
 
 
 def pad(examples: Sequence[TrainingExample]) -> dict[str, Tensor]:
@@ -38,18 +65,18 @@ def pad(examples: Sequence[TrainingExample]) -> dict[str, Tensor]:
     took 1.35 times as long on a CPU).
 
     Returns:
-        input_ids, labels and anchors of shape [B, T]; weights of the supervised tokens, shape [N].
+        input_ids, labels and anchors of shape [B, T]; the arrays of `target_arrays`, shape [N].
     """
 
     def side_by_side(arrays: Iterable[NDArray[Any]], padding: int) -> Tensor:
         tensors = [torch.from_numpy(array) for array in arrays]
         return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=padding)
 
-    weights = np.concatenate([one.target_weights for one in examples])
+    of_targets = target_arrays(examples)
     return {
         "input_ids": side_by_side((one.input_ids for one in examples), 0).long(),
         "labels": side_by_side((one.labels for one in examples), IGNORED_LABEL),
-        "weights": torch.from_numpy(weights),
+        **{name: torch.from_numpy(array) for name, array in of_targets.items()},
         "anchors": side_by_side((np.append(one.anchors, False) for one in examples), False),
     }
 
@@ -59,8 +86,12 @@ def predicting_places(labels: Tensor) -> Tensor:
     return functional.pad(labels[:, 1:] != IGNORED_LABEL, (0, 1), value=False)
 
 
-def sum_losses(model: Any, inputs: dict[str, Tensor], base: BaseModel | None = None) -> Tensor:
-    """Σ w · −log π and Σ KL of one micro-batch, shape [2], with gradient. No base model: KL is 0.
+def sum_losses(
+    model: Any, inputs: dict[str, Tensor], token_loss: TokenLoss, base: BaseModel | None = None
+) -> Tensor:
+    """Σ w · factor · −log π and Σ KL of one micro-batch, shape [2], with gradient.
+
+    Without a base model the KL is 0.
 
     Args:
         model: a causal LM. If its forward takes a boolean `logits_to_keep` of shape [B, T], it
@@ -69,19 +100,23 @@ def sum_losses(model: Any, inputs: dict[str, Tensor], base: BaseModel | None = N
     """
     supervised, anchors = predicting_places(inputs["labels"]), inputs["anchors"]
     options = {"input_ids": inputs["input_ids"], "use_cache": False}
-    kept = supervised
+    kept, base_kept, base_answers = supervised, anchors, None
     if base is not None:
         kept = supervised | anchors
-        # Shape [M, V].
+        if token_loss.needs_base_distribution:
+            base_kept = kept
+        # Shape [K', V].
         with base.active() as before:
-            base_logits = _logits_at(before, anchors, options)
+            base_logits = _logits_at(before, base_kept, options)
+        if token_loss.needs_base_distribution:
+            base_answers = base_logits[supervised[base_kept]]
     # Shape [K, V].
     logits = _logits_at(model, kept, options)
-    targets = inputs["labels"][:, 1:][supervised[:, :-1]]
-    cross_entropy = sum_cross_entropy(logits[supervised[kept]], targets, inputs["weights"])
+    targets = targets_of(inputs["labels"][:, 1:][supervised[:, :-1]], inputs)
+    cross_entropy = token_loss(logits[supervised[kept]], targets, base_answers)
     divergence = torch.zeros_like(cross_entropy)
     if base is not None:
-        divergence = sum_divergence(logits[anchors[kept]], base_logits)
+        divergence = sum_divergence(logits[anchors[kept]], base_logits[anchors[base_kept]])
     return torch.stack((cross_entropy, divergence))
 
 
@@ -92,23 +127,8 @@ def _logits_at(model: Any, kept: Tensor, options: dict[str, Any]) -> Tensor:
     return logits if logits.dim() == 2 else logits[kept]
 
 
-def sum_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Σ w · −log softmax at the targets, in float32 or better.
-
-    Args:
-        logits: shape [N, V].
-        targets: shape [N], as are the weights.
-    """
-    losses = functional.cross_entropy(_precise(logits), targets, reduction="none")
-    return (losses * weights.to(losses.dtype)).sum()
-
-
 def sum_divergence(logits: Tensor, base_logits: Tensor) -> Tensor:
     """Σ KL(softmax of the base ‖ softmax), in float32 or better; both of shape [M, V]."""
-    log_probabilities = _precise(logits).log_softmax(-1)
-    of_base = _precise(base_logits).log_softmax(-1)
+    log_probabilities = widen(logits).log_softmax(-1)
+    of_base = widen(base_logits).log_softmax(-1)
     return functional.kl_div(log_probabilities, of_base, reduction="sum", log_target=True)
-
-
-def _precise(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -103,6 +103,8 @@ def _unit(config: TrainConfig) -> str:
         unit += f", {config.loss_normalizer} counted equally"
     if config.step_weights != "none":
         unit += f", steps weighted by {config.step_weights}"
+    if config.objective.name != "none":
+        unit += f", objective `{config.objective.name}`"
     if config.kl_weight:
         unit += f", with {config.kl_weight:g} times the KL to the base model"
     return unit

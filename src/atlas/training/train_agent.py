@@ -212,6 +212,7 @@ def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
         **{name: getattr(examples, name) for name in COUNTS},
         "loss_normalizer": config.loss_normalizer,
         "step_weights": config.step_weights,
+        "objective": config.objective.name,
     }
     if unwritten := examples.unwritten.as_summary():
         summary["num_unwritten"] = unwritten

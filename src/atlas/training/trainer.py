@@ -33,6 +33,8 @@ from atlas.training.states import (
     save_state,
     seal_state,
 )
+from atlas.training.tally_rows import TALLY_ROWS
+from atlas.training.token_loss import describe_tally
 
 # A state's sums of loss and KL since the last log. The Trainer does not keep them.
 SINCE_LOG_FILE = "since_log.json"
@@ -87,6 +89,8 @@ class CriticalStepTrainer(Trainer):
         self._spare = min(examples, key=lambda example: len(example.input_ids))
         # Loss and KL of the optimizer steps since the last log, on this rank.
         self._sums, self._num_summed = torch.zeros(2), 0
+        # The tally of the objective at the last log, on this rank.
+        self._logged_tally = torch.zeros_like(self._tally)
         self.loss_is_scaled_for_ga = True
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -95,6 +99,16 @@ class CriticalStepTrainer(Trainer):
             chosen = self.optimizer if optimizer is None else optimizer
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, self._rate_factor)
         return super().create_scheduler(num_training_steps, optimizer)
+
+    @property
+    def _tally(self) -> Tensor:
+        """The tally of the objective on this rank so far, shape [5, 3]; zeros without one."""
+        tally = self.engine.token_loss.tally
+        return torch.zeros(len(TALLY_ROWS), 3, dtype=torch.float64) if tally is None else tally
+
+    def describe_objective(self) -> dict[str, float]:
+        """What the objective has silenced in the whole training, over all ranks."""
+        return describe_tally(self.accelerator.reduce(self._tally.to(self.args.device)))
 
     def gathered_weights(self) -> dict[str, Tensor] | None:
         """The whole weights of a sharded model, on the first rank; None: it is not sharded."""
@@ -113,8 +127,9 @@ class CriticalStepTrainer(Trainer):
                 self._frozen = digest_tensors(frozen)
             save_state(Path(output_dir), self.model, gathered, self._frozen)
         sums = self._ranks.gather(self._sums.tolist())
+        tallies = self._ranks.gather([self._tally.tolist(), self._logged_tally.tolist()])
         if self.args.should_save and output_dir is not None:
-            since = {"num_steps": self._num_summed, "sums": sums}
+            since = {"num_steps": self._num_summed, "sums": sums, "tallies": tallies}
             write_text(Path(output_dir) / SINCE_LOG_FILE, json.dumps(since) + "\n")
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
@@ -141,6 +156,10 @@ class CriticalStepTrainer(Trainer):
             is_own = len(sums) == self._ranks.size
             self._sums = sums[self._ranks.index] if is_own else sums.mean(0)
             self._num_summed = since["num_steps"]
+            tallies = torch.tensor(since["tallies"], dtype=torch.float64)
+            own = tallies[self._ranks.index] if is_own else tallies.sum(0) / self._ranks.size
+            if self.engine.token_loss.objective is not None:
+                self.engine.token_loss.tally, self._logged_tally = own
         super()._load_optimizer_and_scheduler(checkpoint)
 
     def _get_num_items_in_batch(
@@ -165,9 +184,14 @@ class CriticalStepTrainer(Trainer):
             sums = self._sums.to(self.args.device) / self._num_summed
             loss, divergence = self.accelerator.reduce(sums, reduction="mean").tolist()
             logs = {**logs, "loss": loss}
-            if self.engine.base is not None:
+            if self.kl_weight and self.engine.base is not None:
                 logs["kl"] = divergence
             self._sums, self._num_summed = torch.zeros(2), 0
+            if self.engine.token_loss.objective is not None:
+                tally = self._tally.to(self.args.device)
+                new = tally - self._logged_tally.to(tally.device)
+                logs |= describe_tally(self.accelerator.reduce(new))
+                self._logged_tally = tally
         for name in ("loss", "grad_norm", "train_loss", HELD_OUT_LOSS):
             if not math.isfinite(logs.get(name, 0.0)):
                 raise ModelError(
@@ -181,6 +205,8 @@ class CriticalStepTrainer(Trainer):
     def log_held_out(self, examples: Sequence[TrainingExample]) -> None:
         """Compute and log Σ w · (−log π) / Σ w over examples that are not trained on.
 
+        The objective of the training does not matter here.
+
         Args:
             examples: this rank's share. It changes neither weights nor random numbers.
         """
@@ -191,7 +217,8 @@ class CriticalStepTrainer(Trainer):
         total = torch.zeros((), dtype=torch.float64, device=self.args.device)
         model.eval()
         try:
-            with torch.no_grad(), self.compute_loss_context_manager():
+            plain = self.engine.token_loss.plain()
+            with torch.no_grad(), self.compute_loss_context_manager(), plain:
                 for batch in self.micro_batches(examples):
                     losses = self._scaled_losses(model, batch or [self._spare], counts)
                     if batch:
@@ -217,8 +244,9 @@ class CriticalStepTrainer(Trainer):
             # DeepSpeed makes the optimizer step only at the last pass.
             self.accelerator.gradient_state._set_sync_gradients(is_last and syncs)
             run = {"examples": examples or [self._spare]}
+            counts = contextlib.nullcontext() if examples else self.engine.token_loss.uncounted()
             with contextlib.nullcontext() if is_last and syncs else self.accelerator.no_sync(model):
-                with self.compute_loss_context_manager():
+                with self.compute_loss_context_manager(), counts:
                     loss, divergence = self.compute_loss(model, run, True, num_items_in_batch)
                     if not examples:
                         loss, divergence = loss * 0.0, divergence * 0.0

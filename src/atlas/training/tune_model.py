@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from atlas.terminal.progress import say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
+from atlas.training.objectives.base import make_objective, needs_of
 from atlas.training.ranks import Ranks
 from atlas.training.schedule import Schedule, share_out
 
@@ -63,6 +65,7 @@ def tune_model(
     transformers = import_transformers()
 
     from atlas.training.base_model import BaseModel
+    from atlas.training.base_predictions import with_base_log_probs
     from atlas.training.costs import count_run_tokens
     from atlas.training.follower import (
         HELD_OUT_LOSS,
@@ -82,11 +85,16 @@ def tune_model(
     model = ranks.together(lambda: _load(config, precision))
     before = ranks.on_first(lambda: digest_tensors(_trained(model)))
     has_anchors = any(example.num_anchored_tokens for step in steps for example in step)
-    base = BaseModel(model) if config.kl_weight and has_anchors else None
+    objective, needs = make_objective(config.objective), needs_of(config.objective)
+    has_kl = bool(config.kl_weight) and has_anchors
+    base = BaseModel(model) if has_kl or needs == "base_distribution" else None
     longest = max(len(example.input_ids) for step in steps for example in step)
     engine = _make_engine(config, model, base, precision, longest, ranks)
     parts = engine.parts
     started = time.monotonic()
+    if needs == "base_probabilities":
+        schedule = with_base_log_probs(schedule, engine, config, ranks, _computing(precision))
+    engine.token_loss.objective = objective
     with show_progress("training", num_steps) as bar:
         trainer = CriticalStepTrainer(
             model=model,
@@ -117,6 +125,7 @@ def tune_model(
         with full_disk_is_an_os_error(out), ranks.losing_none():
             trainer.train(resume_from_checkpoint=state)
             weights = trainer.gathered_weights()
+            silenced = trainer.describe_objective()
     engine.put_in(())
     ranks.on_first(lambda: _check_change(config, before or {}, weights or _trained(model)))
     history = trainer.state.log_history
@@ -135,12 +144,21 @@ def tune_model(
     if held := [row[HELD_OUT_LOSS] for row in history if HELD_OUT_LOSS in row]:
         summary["held_out_loss_before"] = round(held[0], 4)
         summary["held_out_loss"] = round(held[-1], 4)
-    if base is not None:
+    summary |= {name: round(value, 4) for name, value in silenced.items()}
+    if has_kl:
         summary["final_kl"] = _mean_of_last(history, "kl")
     # A model from the hub has a commit instead of a digest.
     if commit := getattr(whole.config, "_commit_hash", None):
         summary["base_model_commit"] = commit
     return TunedModel(whole, weights, summary)
+
+
+def _computing(precision: str) -> Callable[[], AbstractContextManager[object]]:
+    """The context of a forward pass outside the Trainer, in the precision of the training."""
+    import torch
+
+    device = default_device()
+    return lambda: torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
 
 def _mean_of_last(history: list[dict[str, float]], key: str) -> float:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.training.loss import sum_cross_entropy, sum_divergence
+from atlas.training.loss import sum_divergence
+from atlas.training.token_loss import Targets, TokenLoss
 
 # Number of logits in one chunk, 64 MiB in float32.
 CHUNK_LOGITS = 2**24
@@ -24,29 +25,36 @@ Head = Callable[[Tensor], Tensor]
 LossOfChunk = Callable[[Tensor, slice], Tensor]
 
 
-def sum_chunked_cross_entropy(
+def sum_chunked_token_loss(
     hidden: Tensor,
-    targets: Tensor,
-    weights: Tensor,
+    targets: Targets,
+    token_loss: TokenLoss,
     head: Head,
     parameters: Sequence[Tensor],
     vocabulary: int,
+    base_hidden: Tensor | None = None,
+    base_head: Head | None = None,
 ) -> Tensor:
-    """Σ w · −log π over the supervised tokens, with gradient to `hidden` and `parameters`.
+    """`token_loss` of the N supervised tokens, with gradient to `hidden` and `parameters`.
 
     Args:
         hidden: shape [N, H]; the hidden states that predict them.
-        targets: shape [N], as are the weights.
         head: hidden states [N, H] -> logits [N, V].
         parameters: the trained parameters of the head.
         vocabulary: V.
+        base_hidden: the same of the base model with its head, if the objective needs them.
     """
 
     def loss_of(part: Tensor, rows: slice) -> Tensor:
-        return sum_cross_entropy(head(part), targets[rows], weights[rows])
+        if base_hidden is None or base_head is None:
+            return token_loss(head(part), targets.part(rows))
+        with torch.no_grad():
+            base_logits = base_head(base_hidden[rows])
+        return token_loss(head(part), targets.part(rows), base_logits)
 
-    entries = chunk_logits(hidden.device.type)
-    return _chunked_sum(hidden, loss_of, entries // vocabulary, parameters)
+    # Half as many rows if there are two sets of logits.
+    entries = chunk_logits(hidden.device.type) // (1 if base_hidden is None else 2)
+    return _chunked_sum(hidden, loss_of, rows_of_chunk(entries, vocabulary), parameters)
 
 
 def sum_chunked_divergence(
@@ -74,19 +82,24 @@ def sum_chunked_divergence(
 
     # Half as many rows, because there are two sets of logits.
     entries = chunk_logits(hidden.device.type) // 2
-    return _chunked_sum(hidden, loss_of, entries // vocabulary, parameters)
+    return _chunked_sum(hidden, loss_of, rows_of_chunk(entries, vocabulary), parameters)
 
 
 def _chunked_sum(
     hidden: Tensor, loss_of: LossOfChunk, rows: int, parameters: Sequence[Tensor]
 ) -> Tensor:
     apply: Callable[..., Tensor] = _ChunkedSum.apply
-    return apply(hidden, loss_of, max(16, rows), *parameters)
+    return apply(hidden, loss_of, rows, *parameters)
 
 
 def chunk_logits(device: str) -> int:
     """Number of logits in one chunk on this type of device."""
     return GPU_CHUNK_LOGITS if device == "cuda" else CHUNK_LOGITS
+
+
+def rows_of_chunk(entries: int, vocabulary: int) -> int:
+    """Rows of logits in a chunk of so many logits."""
+    return max(16, entries // vocabulary)
 
 
 class _ChunkedSum(torch.autograd.Function):

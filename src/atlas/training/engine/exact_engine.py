@@ -7,8 +7,8 @@ put into a model from outside, through transformers' own interfaces, and can be 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.training.base_model import BaseModel
-from atlas.training.engine.chunked_loss import sum_chunked_cross_entropy, sum_chunked_divergence
+from atlas.training.engine.chunked_loss import (
+    chunk_logits,
+    rows_of_chunk,
+    sum_chunked_divergence,
+    sum_chunked_token_loss,
+)
 from atlas.training.engine.context_gradient import run_live
 from atlas.training.engine.device_arrays import to_device
 from atlas.training.engine.flash_kernels import kernels_for
@@ -30,44 +36,48 @@ from atlas.training.examples import TrainingExample
 from atlas.training.loss import (
     pad,
     predicting_places,
-    sum_cross_entropy,
     sum_divergence,
     sum_losses,
+    target_arrays,
+    targets_of,
 )
+from atlas.training.token_loss import Targets, TokenLoss, log_probs_at
 
 PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
 
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """The positions of the cross-entropy loss.
+    """The positions of the supervised tokens.
 
     Attributes:
         kept: shape [K]; places in the flat hidden states.
         kept_of_target: shape [N]; the place in `kept` that predicts each target.
-        targets: shape [N], as are their weights.
+        targets: the N tokens.
     """
 
     kept: Tensor
     kept_of_target: Tensor
-    targets: Tensor
-    weights: Tensor
+    targets: Targets
 
 
 @dataclass(frozen=True, slots=True)
-class Anchored:
-    """The positions of the KL to the base model.
+class BasePass:
+    """The pass of the base model, and the positions of the KL to it.
 
     Attributes:
         kept_of_anchor: shape [M]; the place in `Supervised.kept` that predicts each anchored token.
         base_kept: the places that the base model's pass with `base_options` keeps.
         base_kept_of_anchor: shape [M]; the place in `base_kept` that predicts each anchored token.
+        base_kept_of_target: shape [N]; the same of each supervised token, if the objective needs
+            the base model's predictions.
     """
 
     base_options: dict[str, Any]
     kept_of_anchor: Tensor
     base_kept: Tensor
     base_kept_of_anchor: Tensor
+    base_kept_of_target: Tensor | None = None
 
 
 class Engine:
@@ -82,7 +92,8 @@ class Engine:
         one_by_one: whether each sequence has a separate forward pass, because in this model its
             neighbors or their lengths would change its result.
         ways: names of the attention implementations that packed rows have used so far.
-        base: the model before training, if the loss has a KL to it.
+        base: the model before training, if the loss needs it in each pass.
+        token_loss: the loss of supervised tokens.
     """
 
     def __init__(
@@ -91,6 +102,7 @@ class Engine:
         self.parts: tuple[str, ...] = ()
         self.window = window
         self.base = base
+        self.token_loss = TokenLoss()
         self._of_base = Engine(base.model) if base is not None and base.is_copy else self
         # PEFT wraps the model.
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -103,7 +115,7 @@ class Engine:
         self.ways: set[str] = set()
 
     def loss(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
-        """Σ w · −log π over the supervised tokens of one micro-batch.
+        """Σ w · factor · −log π over the supervised tokens of one micro-batch.
 
         Args:
             model: the model as the Trainer has wrapped it.
@@ -111,7 +123,7 @@ class Engine:
         return self.losses(model, examples)[0]
 
     def losses(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
-        """Σ w · −log π and Σ KL to the base model (0 without one) of a micro-batch, shape [2]."""
+        """The loss and Σ KL to the base model (0 without one) of a micro-batch, shape [2]."""
         if self.one_by_one and len(examples) > 1:
             return torch.stack([self.losses(model, [one]) for one in examples]).sum(0)
         if self.one_by_one:
@@ -119,7 +131,7 @@ class Engine:
         if self.parts:
             return model(**self._inputs(examples))  # type: ignore[no-any-return]
         padded = {name: self._put(tensor.numpy()) for name, tensor in pad(examples).items()}
-        return sum_losses(model, padded, self.base)
+        return sum_losses(model, padded, self.token_loss, self.base)
 
     def logits(self, examples: Sequence[TrainingExample]) -> list[Tensor]:
         """The logits that predict each example's supervised tokens, shapes [N, V].
@@ -136,11 +148,27 @@ class Engine:
             places = predicting_places(padded["labels"])
             logits = self.model(input_ids=padded["input_ids"], use_cache=False).logits[places]
         else:
-            inputs = self._inputs(examples)
-            supervised, _ = inputs.pop("supervised"), inputs.pop("anchored", None)
-            hidden = self._hidden(supervised.kept, **inputs)[supervised.kept_of_target]
-            logits = self._head.logits(hidden)
+            logits = self._head.logits(self._answers(examples)[0])
         return list(logits.split(counts))
+
+    @torch.no_grad()
+    def log_probs(self, examples: Sequence[TrainingExample]) -> list[Tensor]:
+        """Log π of each example's supervised tokens, shapes [N], in float32 or better.
+
+        Examples are as in `logits`. The logits of all tokens are never in memory together.
+        """
+        if not self.parts or (self.one_by_one and len(examples) > 1):
+            labels = (one.labels[1:][one.labels[1:] != IGNORED_LABEL] for one in examples)
+            pairs = zip(map(self._put, labels), examples, strict=True)
+            return [log_probs_at(self.logits([one])[0], tokens) for tokens, one in pairs]
+        if self.one_by_one:
+            forget_lengths(self.model)
+        hidden, targets = self._answers(examples)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        rows = rows_of_chunk(chunk_logits(hidden.device.type), vocabulary)
+        parts = zip(torch.split(hidden, rows), torch.split(targets.tokens, rows), strict=True)
+        found = [log_probs_at(self._head.logits(part), tokens) for part, tokens in parts]
+        return list(torch.split(torch.cat(found), [one.num_supervised_tokens for one in examples]))
 
     def put_in(self, parts: Sequence[str]) -> None:
         """Give the model exactly these parts. With no parts, the model is unchanged.
@@ -183,40 +211,55 @@ class Engine:
         self,
         *arguments: Any,
         supervised: Supervised | None = None,
-        anchored: Anchored | None = None,
+        base_pass: BasePass | None = None,
         **options: Any,
     ) -> Any:
         """Replace the model's own forward pass: wrappers (DDP, FSDP, autocast) see one call."""
         if supervised is None:
             return self._plain_forward(*arguments, **options)
-        base_hidden = None if anchored is None else self._base_hidden(anchored)
+        base_hidden = base_answers = None
+        if base_pass is not None:
+            base_hidden = self._base_hidden(base_pass)
+            if base_pass.base_kept_of_target is not None:
+                base_answers = base_hidden[base_pass.base_kept_of_target]
         hidden = self._hidden(supervised.kept, **options)
-        logits_of = self._head.logits
+        logits_of, base_logits_of = self._head.logits, self._of_base._head.base_logits
         of_head = self._head.trained, self.model.config.get_text_config().vocab_size
         answers, chunks = hidden[supervised.kept_of_target], "chunked_loss" in self.parts
-        wanted = supervised.targets, supervised.weights
         if chunks:
-            cross_entropy = sum_chunked_cross_entropy(answers, *wanted, logits_of, *of_head)
-        else:
-            cross_entropy = sum_cross_entropy(logits_of(answers), *wanted)
-        if self.base is None or anchored is None or base_hidden is None:
-            return torch.stack((cross_entropy, torch.zeros_like(cross_entropy)))
-        held, base_logits_of = hidden[anchored.kept_of_anchor], self._of_base._head.base_logits
-        if chunks:
-            heads = logits_of, base_logits_of
-            divergence = sum_chunked_divergence(held, base_hidden, *heads, *of_head)
+            of_base = (None, None) if base_answers is None else (base_answers, base_logits_of)
+            wanted = supervised.targets, self.token_loss, logits_of, *of_head
+            loss = sum_chunked_token_loss(answers, *wanted, *of_base)
         else:
             with torch.no_grad():
-                base_logits = base_logits_of(base_hidden)
+                base_logits = None if base_answers is None else base_logits_of(base_answers)
+            loss = self.token_loss(logits_of(answers), supervised.targets, base_logits)
+        if base_pass is None or base_hidden is None:
+            return torch.stack((loss, torch.zeros_like(loss)))
+        held = hidden[base_pass.kept_of_anchor]
+        base_held = base_hidden[base_pass.base_kept_of_anchor]
+        if chunks:
+            heads = logits_of, base_logits_of
+            divergence = sum_chunked_divergence(held, base_held, *heads, *of_head)
+        else:
+            with torch.no_grad():
+                base_logits = base_logits_of(base_held)
             divergence = sum_divergence(logits_of(held), base_logits)
-        return torch.stack((cross_entropy, divergence))
+        return torch.stack((loss, divergence))
 
-    def _base_hidden(self, anchored: Anchored) -> Tensor:
-        """The base model's hidden states that predict the anchored tokens, shape [M, H]."""
+    def _base_hidden(self, base_pass: BasePass) -> Tensor:
+        """The base model's hidden states at the places that its pass keeps."""
         assert self.base is not None
         with self.base.active():
-            hidden = self._of_base._hidden(anchored.base_kept, **anchored.base_options)
-        return hidden[anchored.base_kept_of_anchor]
+            return self._of_base._hidden(base_pass.base_kept, **base_pass.base_options)
+
+    def _answers(self, examples: Sequence[TrainingExample]) -> tuple[Tensor, Targets]:
+        """The hidden states that predict the supervised tokens, shape [N, H], and the tokens."""
+        inputs = self._inputs(examples)
+        supervised, _ = inputs.pop("supervised"), inputs.pop("base_pass", None)
+        return self._hidden(supervised.kept, **inputs)[
+            supervised.kept_of_target
+        ], supervised.targets
 
     def _hidden(self, places: Tensor, /, **options: Any) -> Tensor:
         """The last hidden states at these places of the pass, shape [K, H]."""
@@ -247,10 +290,37 @@ class Engine:
         tokens = {"input_ids": self._put(batch["input_ids"])}
         inputs: dict[str, Any] = dict(tokens)
         if self.base is not None:
-            held = np.searchsorted(kept, anchors), anchors, np.arange(len(anchors))
-            inputs["anchored"] = Anchored(tokens, *map(self._put, held))
-        arrays = kept, np.searchsorted(kept, places), targets, batch["weights"]
-        return inputs | {"supervised": Supervised(*map(self._put, arrays))}
+            base_kept = kept if self.token_loss.needs_base_distribution else anchors
+            inputs["base_pass"] = self._base_pass(tokens, kept, anchors, base_kept, places)
+        of_target = np.searchsorted(kept, places)
+        return inputs | {"supervised": self._supervised(kept, of_target, targets, batch)}
+
+    def _supervised(
+        self,
+        kept: NDArray[np.int64],
+        kept_of_target: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        arrays: Mapping[str, NDArray[Any]],
+    ) -> Supervised:
+        on_device = {name: self._put(array) for name, array in arrays.items()}
+        wanted = targets_of(self._put(targets), on_device)
+        return Supervised(self._put(kept), self._put(kept_of_target), wanted)
+
+    def _base_pass(
+        self,
+        tokens: dict[str, Any],
+        kept: NDArray[np.int64],
+        anchors: NDArray[np.int64],
+        base_kept: NDArray[np.int64],
+        of_targets: NDArray[np.int64],
+    ) -> BasePass:
+        """All but `tokens` are places: kept ones, and what predicts anchored and target tokens."""
+        found = np.searchsorted(kept, anchors), base_kept, np.searchsorted(base_kept, anchors)
+        made = BasePass(tokens, *map(self._put, found))
+        if not self.token_loss.needs_base_distribution:
+            return made
+        of_target = self._put(np.searchsorted(base_kept, of_targets))
+        return replace(made, base_kept_of_target=of_target)
 
     def _packed_inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         def plan(places: NDArray[Any] | None) -> AttentionPlan:
@@ -261,7 +331,6 @@ class Engine:
         sequences = [(example.input_ids, example.labels) for example in examples]
         anchors = None if self.base is None else [example.anchors for example in examples]
         row = pack_row(sequences, "shared_prompts" in self.parts, self.window, anchors)
-        weights = np.concatenate([examples[index].target_weights for index in row.order])
         tokens: dict[str, Any] = {
             "input_ids": self._put(row.token_ids)[None],
             "position_ids": self._put(row.position_ids)[None],
@@ -276,9 +345,13 @@ class Engine:
         if self.base is not None:
             anchored = row.kept[row.kept_of_anchor]
             base_kept = np.unique(anchored) if len(anchored) else row.kept[:1]
+            if self.token_loss.needs_base_distribution:
+                base_kept = row.kept
             if "last_layer" in self.parts:
                 tokens |= {"kept": self._put(base_kept), "kept_plan": plan(base_kept)}
-            held = row.kept_of_anchor, base_kept, np.searchsorted(base_kept, anchored)
-            inputs["anchored"] = Anchored(tokens, *map(self._put, held))
-        arrays = kept, row.kept_of_target, row.targets, weights
-        return inputs | {"supervised": Supervised(*map(self._put, arrays))}
+            of_targets = row.kept[row.kept_of_target]
+            inputs["base_pass"] = self._base_pass(tokens, row.kept, anchored, base_kept, of_targets)
+        arrays = target_arrays([examples[index] for index in row.order])
+        return inputs | {
+            "supervised": self._supervised(kept, row.kept_of_target, row.targets, arrays)
+        }

@@ -13,7 +13,7 @@ from torch import Tensor
 from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.examples import TrainingExample
-from atlas.training.loss import sum_cross_entropy
+from atlas.training.token_loss import Targets, TokenLoss
 
 # Allowed differences, relative to the size of the tensor that is compared. Norms use float32 even
 # in float64 models. The gradient of a whole tensor collects more rounding: this many times as much.
@@ -61,7 +61,7 @@ def measure_plain(model: Any, examples: Sequence[TrainingExample]) -> Measured:
     for each, one in zip(logits, examples, strict=True):
         targets = one.labels[1:][one.labels[1:] != IGNORED_LABEL]
         answers = torch.from_numpy(targets).to(each.device)
-        loss = loss + sum_cross_entropy(each, answers, torch.ones_like(answers))
+        loss = loss + TokenLoss()(each, Targets(answers, torch.ones_like(answers)))
     return Measured([each.detach() for each in logits], loss.detach(), _gradients(model, loss))
 
 

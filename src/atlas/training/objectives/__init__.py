@@ -1,0 +1,1 @@
+"""What each supervised token counts in the loss, from the model's own predictions."""

@@ -1,0 +1,114 @@
+"""Objectives: how much each supervised token counts, given what the model predicts there.
+
+    loss = Σ w · factor · (−log π) / Σ w   over the supervised tokens of an optimizer step
+
+The factor of a token comes from the objective and carries no gradient. So an objective sets the
+size of each token's gradient, and never its direction. To add an objective, write one file and add
+one row to OBJECTIVES.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar, get_args
+
+from atlas.config import Config
+from atlas.errors import ConfigError
+from atlas.kinds import Choice, Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OBJECTIVES: dict[str, str] = {
+    "none": "atlas.training.objectives.none:NoObjective",
+    "dft": "atlas.training.objectives.dft:DftObjective",
+}
+OBJECTIVE = Kind("objective", OBJECTIVES, methods=("factors",))
+
+# base_probabilities: of the supervised tokens under the model before training. They are computed
+# once. base_distribution: over the whole vocabulary; the model before training runs in each pass.
+Needs = Literal["nothing", "base_probabilities", "base_distribution"]
+# A token whose factor is smaller than this, in absolute value, counts as silenced.
+SILENCED = 0.1
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedTokens:
+    """Supervised tokens with the model's predictions, all without gradient.
+
+    Attributes:
+        log_probs: shape [N]; log π of each token, in float32 or better.
+        logits: shape [N, V], in float32 or better.
+        weights: shape [N]; the weight w of each token. It may be negative.
+        base_log_probs: shape [N]; log π of each token before training, if the objective needs it.
+        base_logits: shape [N, V]; the logits before training, if the objective needs them.
+    """
+
+    log_probs: Tensor
+    logits: Tensor
+    weights: Tensor
+    base_log_probs: Tensor | None = None
+    base_logits: Tensor | None = None
+
+    @property
+    def log_distribution(self) -> Tensor:
+        """Log π of the whole vocabulary, shape [N, V]."""
+        return self.logits.log_softmax(-1)
+
+    @property
+    def base_log_distribution(self) -> Tensor:
+        """Log π of the whole vocabulary before training, shape [N, V]."""
+        assert self.base_logits is not None, "the objective does not need base_distribution"
+        return self.base_logits.log_softmax(-1)
+
+
+class Objective(Protocol):
+    """Weighs supervised tokens. Made as `Class(config)`."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it needs of the model before training."""
+        ...
+
+    def factors(self, tokens: PredictedTokens) -> Tensor:
+        """The factor of each token, shape [N]: finite numbers.
+
+        The factor of a token must not depend on the other tokens, because a forward pass may hold
+        any of them.
+        """
+        ...
+
+
+class ObjectiveBase(Generic[ConfigT]):
+    """Keeps the settings. Needs nothing of the model before training."""
+
+    needs: Needs = "nothing"
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+
+def needs_of(choice: Choice) -> Needs:
+    """What an objective needs of the model before training."""
+    made = make_objective(choice)
+    return "nothing" if made is None else made.needs
+
+
+def make_objective(choice: Choice) -> Objective | None:
+    """The objective; None if every token counts the same.
+
+    Raises:
+        ConfigError: a class from outside needs something unknown.
+    """
+    if choice.name == "none":
+        return None
+    made: Objective = OBJECTIVE.make(choice)
+    needs, known = getattr(made, "needs", None), get_args(Needs)
+    if needs not in known:
+        raise ConfigError(
+            f"objective '{choice.name}' cannot be used: its attribute 'needs' is {needs!r}, "
+            f"expected one of {', '.join(known)}."
+        )
+    return made
