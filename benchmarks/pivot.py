@@ -1,7 +1,7 @@
 """What sampling at the expert's steps costs, with and without shared histories; and what agrees.
 
     python benchmarks/pivot.py --model MODEL --trajectories RUN [--limit 6] [--samples 8]
-        [--max-new-tokens 64] [--environment JSON] [--only shared]
+        [--max-new-tokens 64] [--batch-size 64] [--environment JSON] [--only shared]
 
 Samples each step of the first trajectories of a run as the selector `pivot` does, with the local
 player in fp32. `shared` computes the common start of histories once; `apart` computes each history
@@ -61,6 +61,7 @@ def sample_all(given: argparse.Namespace) -> tuple[dict[str, Any], list[StepSamp
         "temperature": 1.0,
         "max_new_tokens": given.max_new_tokens,
         "max_context": 4096,
+        "batch_size": given.batch_size,
         "precision": "fp32",
     }
     player = PLAYER.make(Choice("local", settings), given.model, 0)
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=6, help="number of trajectories")
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--environment", help="JSON of the environment, to compare by its step")
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--only", choices=WAYS, help="measure one way only")
@@ -168,7 +170,7 @@ def main() -> None:
             command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                sys.exit(done.stderr)
+                sys.exit(f"{way} ended with status {done.returncode}: {done.stderr}")
             found = json.loads(done.stdout.splitlines()[-1])
             seconds = found["figures"]["seconds_per_step"]
             if way not in best or seconds < best[way]["figures"]["seconds_per_step"]:

@@ -217,7 +217,8 @@ def test_a_player_that_answers_when_it_is_ready_gives_the_same(
 
         def __init__(self) -> None:
             super().__init__({"t 0 1": 0.05})
-            self.table, self.others = TABLE, {}
+            self.table: Mapping[int, int] = TABLE
+            self.others: Mapping[str, PlayerAnswer] = {}
 
     assert order(score(make_trajectory(5), Ready(), monkeypatch)) == [2, 1, 3]
 

@@ -11,7 +11,13 @@ from atlas.environments.base import ENVIRONMENTS
 from atlas.environments.episode import start_episode
 from atlas.records import Message, Source, Task, ToolCall, Trajectory
 from atlas.selection.agreement.base import AGREEMENT, Verdict
-from tests.environments.push import ToolPushConfig, ToolPushEnvironment, assistant, pushed
+from tests.environments.push import (
+    ToolPushConfig,
+    ToolPushEnvironment,
+    assistant,
+    make_push,
+    pushed,
+)
 from tests.selection.configs import context_of, select_config
 
 
@@ -59,8 +65,6 @@ def test_an_impossible_action_does_not_agree_with_a_possible_one_of_the_same_sig
 ) -> None:
     # The expert waits: the door is as after an impossible action.
     task = Task(id="push/0", environment="push", seed=4)
-    from tests.environments.push import make_push
-
     waited = start_episode(make_push(), task, Source(name="test"), None, [assistant("wait")])
     found = compare(agreement, waited.trajectory, 0, "sing", "wait")
     assert found == [Verdict(False, "whether the action was possible differs"), Verdict(True)]

@@ -34,7 +34,7 @@ class Verdict:
     reason: str | None = None
 
 
-class Agreement(Protocol):
+class ActionAgreement(Protocol):
     """Compares responses with the expert's at one step."""
 
     def compare(

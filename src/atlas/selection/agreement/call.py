@@ -26,7 +26,7 @@ from atlas.selection.agreement.actions import NO_ACTION, Action, action_form, re
 from atlas.selection.agreement.base import Verdict
 from atlas.selection.selectors.base import SelectorContext
 
-_SIGNS = re.compile(r"\s*([\[\](){},=:])\s*")
+_SIGNS = re.compile(r" ?([\[\](){},=:]) ?")
 _QUOTES = str.maketrans(dict.fromkeys("\"'`\u2018\u2019\u201c\u201d"))
 
 

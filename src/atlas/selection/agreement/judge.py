@@ -171,7 +171,7 @@ def read_verdicts(text: str, number: int) -> list[bool]:
             raise AnswerError(f"entry {place} of verdicts is {quoted(entry)}, expected {form}")
         if index not in range(number):
             expected = f"expected 0 to {number - 1}"
-            raise AnswerError(f"there is no proposal {quoted(index)}, {expected}")
+            raise AnswerError(f"proposal {quoted(index)} does not exist, {expected}")
         if index in verdicts:
             raise AnswerError(f"proposal {index} has more than one verdict")
         verdicts[index] = same

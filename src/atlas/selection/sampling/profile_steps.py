@@ -17,7 +17,7 @@ from atlas.errors import ConfigError, EndpointError
 from atlas.models.players import PlayerAnswer
 from atlas.records import Message, Trajectory, Usage
 from atlas.selection.agreement.actions import NO_ACTION, action_form, read_action
-from atlas.selection.agreement.base import Agreement, ChecksTrajectory, Verdict
+from atlas.selection.agreement.base import ActionAgreement, ChecksTrajectory, Verdict
 from atlas.selection.sampling.sample_book import SampleBook
 from atlas.selection.sampling.sampler import Sampler
 from atlas.selection.sampling.samples import (
@@ -41,7 +41,7 @@ class StepProfiler:
     def __init__(
         self,
         sampler: Sampler,
-        agreement: Agreement,
+        agreement: ActionAgreement,
         num_samples: int,
         book: SampleBook | None,
         on_sample: Callable[[Usage], None],

@@ -31,7 +31,7 @@ class StepSample(Record):
     Attributes:
         sample: the number of the response at this step, from 0.
         finish: how the response ended, as of a player's answer.
-        reason: why there is no usable response.
+        reason: why a usable response is missing.
         usage: tokens; the history counts once per sample, also where it was computed once for all.
     """
 
@@ -65,7 +65,7 @@ class StepAgreement(Record):
         expert: the expert's action.
         mean, variance: of the agreement of the samples with a verdict (1 or 0), the variance as
             mean * (1 - mean); None if no sample has a verdict.
-        reason: why there is no mean.
+        reason: why the mean is missing.
     """
 
     version: Literal[1] = SCHEMA_VERSION
