@@ -68,6 +68,12 @@ SELECTIONS: dict[str, dict[str, str | None]] = {
         "": "train",
         "model=no/such": "train",
     },
+    "pivot": {
+        f"model={MODEL}": "train",
+        f"{ASKS.replace('endpoint.', 'player.endpoint.')} player.name=endpoint": "endpoint",
+        "model=openai/x player.name=endpoint": "providers",
+        f"model={MODEL} agreement.name=judge": "train",
+    },
     "random": {"": None},
     "rejection": {ASKS: "endpoint", "model=anthropic/x": "providers"},
     "rollout-value": {f"model={MODEL}": "train"},

@@ -53,8 +53,9 @@ def train(
     from atlas.training.train_agent import TrainConfig, train_agent
 
     with meet_ranks() as ranks:
-        options = {"model": model, "objective": objective}
-        config = ranks.together(lambda: read_config(TrainConfig, settings, **options))
+        config = ranks.together(
+            lambda: read_config(TrainConfig, settings, model=model, objective=objective)
+        )
         if dry_run:
             from atlas.training.dry_run import print_training_plan
 

@@ -46,6 +46,7 @@ from atlas.selection.selectors.base import (
     HasDay,
     HasEstimate,
     HasInputs,
+    KeepsRecords,
     Scorer,
     Selector,
 )
@@ -168,7 +169,11 @@ def _write(
         ask = partial(score_steps, selector)
         scoring = AnswerJob(selector, SCORES_FILE, StepScores, ask, _without_scores)
         scoring = _with_workers(scoring, run, config, trajectories)
+        if isinstance(selector, KeepsRecords):
+            selector.keep_records(run)
         outcomes = answer_all(run, scoring, trajectories, {}, meter, *how)
+        if isinstance(selector, KeepsRecords):
+            selector.seal_records(run, outcomes)
         write_records(selections, select_by_scores(run.path / SCORES_FILE, config))
     if meter is not None:
         meter.seal()
@@ -201,6 +206,12 @@ def _with_workers(
     settings = job.selector.config if isinstance(job.selector, HasEstimate) else None
     if config.workers != 1 and getattr(settings, "batch", None):
         raise ConfigError("a batch is sent from one process. Leave workers out, or batch.")
+    if config.workers != 1 and isinstance(job.selector, KeepsRecords):
+        raise ConfigError(
+            f"selector '{config.selector.name}' keeps its records from one process, so workers="
+            f"{config.workers} cannot be used. Leave workers out; a server may run several copies "
+            "of the model."
+        )
     return replace(
         job,
         open_asker=partial(open_asker, config, trajectories, run.manifest.day, job.record),

@@ -18,7 +18,7 @@ from atlas.kinds import Kind
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.unusable_answers import UnusableAnswer
-from atlas.store.run_folders import Input
+from atlas.store.run_folders import Input, Run
 
 SELECTORS: dict[str, str] = {
     "all": "atlas.selection.selectors.all:AllSelector",
@@ -33,6 +33,7 @@ SELECTORS: dict[str, str] = {
     "learned": "atlas.selection.selectors.learned:LearnedSelector",
     "oracle": "atlas.selection.selectors.oracle:OracleSelector",
     "perplexity": "atlas.selection.selectors.perplexity:PerplexitySelector",
+    "pivot": "atlas.selection.selectors.pivot:PivotSelector",
     "random": "atlas.selection.selectors.random:RandomSelector",
     "rejection": "atlas.selection.selectors.rejection:RejectionSelector",
     "rollout-value": "atlas.selection.selectors.rollout_value:RolloutValueSelector",
@@ -219,6 +220,40 @@ class HasSmallJudge(HasEstimate, Protocol):
 
     def is_settled(self, overlap: float) -> bool:
         """Whether the cheaper model's selection counts, at this overlap."""
+        ...
+
+
+@runtime_checkable
+class HasPlan(Protocol):
+    """A selector that says what a run costs in words, in place of an estimate in tokens."""
+
+    def plan(self, trajectories: Iterable[Trajectory], out: Path) -> list[str]:
+        """The lines of `--dry-run` about the run `out`. Nothing is sent or written."""
+        ...
+
+
+@runtime_checkable
+class KeepsRecords(Protocol):
+    """A selector with files besides scores and selections in the run folder.
+
+    They are written by one process, so several workers are refused.
+    """
+
+    def keep_records(self, run: Run) -> None:
+        """Open the files. Called once, before anything is asked; `close` closes them."""
+        ...
+
+    def seal_records(self, run: Run, trajectory_ids: Iterable[str]) -> None:
+        """Finish the files, in the order of the trajectories. Called after `close`."""
+        ...
+
+
+@runtime_checkable
+class TellsProgress(Protocol):
+    """A selector that takes long for one trajectory, and says how far it is."""
+
+    def report_progress(self, tell: Callable[[str], None]) -> None:
+        """Call `tell` with a short note. Called once, before anything is asked."""
         ...
 
 
