@@ -89,6 +89,11 @@ class EngineConfig(Config):
         description="compute the last layer only at positions that predict a supervised "
         "token (needs packing)",
     )
+    recompute: bool = Field(
+        default=True,
+        description="keep only matrix products and attention for the backward pass, and compute "
+        "norms, activations and the like again",
+    )
 
 
 class TrainConfig(Config):

@@ -1,7 +1,8 @@
 """The exact engine: loss and gradients of the plain path, at the cost of what is supervised.
 
-Its parts (rows without padding, shared prompts, a pruned last layer, cross-entropy in chunks) are
-put into a model from outside, through transformers' own interfaces, and can be taken out again.
+Its parts (rows without padding, shared prompts, a pruned last layer, cross-entropy in chunks, cheap
+operations computed again) are put into a model from outside, through transformers' own interfaces,
+and can be taken out again.
 `choose_parts.py` finds out which parts a model supports.
 """
 
@@ -31,6 +32,7 @@ from atlas.training.engine.last_layer import prune_layer, restore_layer
 from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
+from atlas.training.engine.recomputation import recompute_cheap_operations
 from atlas.training.engine.row_lengths import forget_lengths
 from atlas.training.engine.sequence_mixers import (
     Changed,
@@ -49,7 +51,7 @@ from atlas.training.loss import (
 )
 from atlas.training.token_loss import Targets, TokenLoss, log_probs_at
 
-PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
+PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer", "recompute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +187,15 @@ class Engine:
         """Give the model exactly these parts. With no parts, the model is unchanged.
 
         Raises:
-            ValueError: the model has no list of layers, which `last_layer` needs.
+            ValueError: the model has no list of layers, which `last_layer` and `recompute` need, or
+                a layer does not support `recompute`.
         """
-        layer = self._last_layer()
-        if "last_layer" in parts and layer is None:
+        layer, layers = self._last_layer(), list(getattr(self._decoder, "layers", None) or ())
+        if layer is None and not {"last_layer", "recompute"}.isdisjoint(parts):
             raise ValueError("its decoder has no list of layers")
         self.parts = tuple(part for part in PARTS if part in parts)
-        if layer is not None:
-            restore_layer(layer)
+        for each in layers:
+            restore_layer(each)
         take_out_mixers(self._mixers)
         self.model.__dict__.pop("forward", None)
         packs = "packing" in self.parts
@@ -203,13 +206,17 @@ class Engine:
             self.model.set_attn_implementation(implementation)
         if packs:
             self._mixers = put_in_mixers(self._decoder, self._row, self.own_attention)
-        for each in getattr(self._decoder, "layers", None) or ():
+        for each in layers:
             each.__dict__.pop("_can_checkpoint_with_cache", None)
             if self.window is not None and packs:
                 # The caches of context_gradient.py may be read twice.
                 each._can_checkpoint_with_cache = True
         if "last_layer" in self.parts:
             prune_layer(layer, self._row)
+        if "recompute" in self.parts:
+            # The backward pass begins with the last layer, so it would save nothing there.
+            for each in layers[:-1]:
+                recompute_cheap_operations(each)
         if self.parts:
             # It is not a method, because accelerate would bind a method to the model for autocast.
             self.model.forward = lambda *arguments, **options: self._forward(*arguments, **options)
