@@ -16,10 +16,10 @@ from atlas.models.local.load import (
     import_transformers,
     load_model,
     locate_model,
-    resolve_precision,
 )
 from atlas.terminal.progress import say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
+from atlas.training.chosen_precision import keep_precision
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
 from atlas.training.objectives.base import make_objective, needs_of
@@ -79,7 +79,11 @@ def tune_model(
     from atlas.training.states import digest_tensors
     from atlas.training.trainer import CriticalStepTrainer, collate
 
-    precision = resolve_precision(config.precision)
+    location = locate_model(config.model).location
+    chosen = ranks.of_first(lambda: keep_precision(config, location, out / RESUME_FOLDER))
+    precision = chosen.precision
+    if chosen.reason is not None:
+        say(f"precision: {precision}, because {chosen.reason}")
     arguments = ranks.together(lambda: _trainer_arguments(transformers, config, precision, out))
     transformers.set_seed(config.seed)
     steps = schedule.examples
@@ -143,6 +147,7 @@ def tune_model(
         "final_loss": _mean_of_last(history, "loss"),
         "train_seconds": round(time.monotonic() - started, 1),
         "precision": precision,
+        **({} if chosen.reason is None else {"precision_reason": chosen.reason}),
         "engine": " ".join(parts) or "plain",
         "attention": ", ".join(sorted(engine.ways)) or "the model's own",
         "num_run_tokens": count_run_tokens(steps, config, parts, engine.one_by_one),
