@@ -1,11 +1,13 @@
 """Bounds the loss of tokens with a negative weight, for any objective.
 
 −log π times a negative weight has no lower bound: each update makes the token less likely, and the
-gradient of its logit grows towards |w| as π goes to 0 (it is |w| · (1 − π)), so nothing stops it
-(arXiv 2503.14286 reports broken outputs for this naive gradient on fixed data). Here a token stops
-to count once it is unlikely enough, so its loss is never below w · log(1 / floor). Two softer forms
-in the literature: an importance ratio of at most 1 on negative examples (arXiv 2503.14286), and
-−log(1 − π) (unlikelihood, arXiv 1908.04319).
+gradient on its logit, |w| · (1 − π), grows as π goes to 0, so nothing stops it. Here a token has no
+loss once it is unlikely enough, so its loss is never below w · log(1 / floor).
+
+Two softer forms exist: an importance ratio of at most 1 on negative examples, which keeps their
+objective bounded (TOPR, arXiv 2503.14286, read in its abstract and a summary), and −log(1 − π)
+(unlikelihood, arXiv 1908.04319, not read here). The floor needs no pass of another model, and
+leaves the direction of each gradient to −log π, as every objective here does.
 """
 
 from __future__ import annotations
