@@ -53,7 +53,7 @@ def train(
     from atlas.training.train_agent import TrainConfig, train_agent
 
     with meet_ranks() as ranks:
-        options = {"model": model, "objective": objective}
+        options: dict[str, Any] = {"model": model, "objective": objective}
         config = ranks.together(lambda: read_config(TrainConfig, settings, **options))
         if dry_run:
             from atlas.training.dry_run import print_training_plan
