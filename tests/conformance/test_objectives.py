@@ -65,10 +65,11 @@ def predicted(
 
 
 def rows_of(tokens: PredictedTokens, rows: Tensor) -> PredictedTokens:
-    values: dict[str, Any] = {each.name: getattr(tokens, each.name) for each in fields(tokens)}
-    return PredictedTokens(
-        **{name: None if value is None else value[rows] for name, value in values.items()}
-    )
+    kept: dict[str, Any] = {}
+    for each in fields(tokens):
+        value = getattr(tokens, each.name)
+        kept[each.name] = None if value is None else value[rows]
+    return PredictedTokens(**kept)
 
 
 def random_tokens(made: Objective, num: int = 60, dtype: Any = torch.float64) -> PredictedTokens:
@@ -100,7 +101,8 @@ def hostile_tokens(made: Objective, size: int) -> PredictedTokens:
         kinds.append(torch.tensor([0.0, *[-INFINITE] * (size - 2), 0.0]))
         kinds.append(torch.tensor([0.0, *[-80.0] * (size - 1)]))
     pairs = [(now, before, sign) for now in kinds for before in kinds for sign in (1.0, -1.0, 0.0)]
-    logits, base = (torch.stack([pair[index] for pair in pairs]) for index in (0, 1))
+    logits = torch.stack([now for now, _, _ in pairs])
+    base = torch.stack([before for _, before, _ in pairs])
     weights = torch.tensor([sign for _, _, sign in pairs])
     return predicted(made, logits, base, torch.zeros(len(pairs), dtype=torch.long), weights)
 
