@@ -23,7 +23,7 @@ from tests.training.launched_runs import (
 )
 from tests.training.sharding_on_cpus import FSDP2
 
-WHOLE_LOSS = (OBJECTIVE, "kl_weight=0.5", "held_out=0.2")
+WHOLE_LOSS = (OBJECTIVE, "kl_weight=0.5", "held_out=0.2", "learning_rate=1e-4")
 
 
 @pytest.fixture(scope="module")
