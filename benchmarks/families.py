@@ -40,13 +40,18 @@ This command makes this page. It builds every causal language model of transform
 small random config (4 layers, windows of 64 tokens), trains one step on it with the
 [exact engine](commands/train.md), and compares the loss and every gradient with plain training in
 float64, one sequence at a time. The samples are longer than every length that a config names. Each
-row is made at the usual initialization and at larger weights, in float32 and in bf16. The slow test
-`tests/training/test_families.py` fails if a row changes.
+row is made at the usual initialization and at larger weights, in float32 and in bf16, and shows the
+parts that it gets in all of these. The slow test `tests/training/test_families.py` fails if a row
+changes.
 
 The engine tries its parts on each model before it trains, and does without those that are not
-exact there. Where the result of a sequence depends on its neighbors in a row, each sequence has a
-separate forward pass. A model that is not causal is refused, and so is a loss that plain training
-would add. The variants that draw at random are compared with the same seed, or by means over draws.
+exact there. Layers with a state (convolutions, linear attention, Mamba), ALiBi, and attention that
+is not exact over a row run sequence by sequence inside it. A model that cannot pack rows, or whose
+sequences depend on their neighbors, has a separate forward pass for each sequence, without padding.
+
+A model that is not causal is refused, and so is a loss that plain training would add. The variants
+that draw at random are compared with the same seed, or by means over draws.
+`python benchmarks/hybrids.py` measures what packed rows bring to layers with a state.
 
 {tables}
 ## Not built

@@ -15,7 +15,7 @@ import copy
 import io
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -259,9 +259,21 @@ def check_row(row: str) -> Row:
                 problem = _first_line(error)
         if problem:
             wrong.append(f"{weights}, {precision}: {problem}")
-    if len(found) > 1:
-        wrong.append("what it gets depends on weights or precision")
-    return Row(row, " or ".join(found) or "error", tuple(said), tuple(wrong))
+    gets = least_of(found)
+    if gets is None:
+        wrong.append("whether it packs or is refused depends on weights or precision")
+    return Row(row, gets or " or ".join(found), tuple(said), tuple(wrong))
+
+
+def least_of(found: Collection[str]) -> str | None:
+    """The parts that a family gets in all settings; None: the settings do not agree.
+
+    In bf16 rounding can send a token to another expert. Then plain training is far from itself in
+    float32, and the check leaves out parts that are exact.
+    """
+    least = min(found, key=len, default="error")
+    parts = set(least.split())
+    return least if all(parts <= set(one.split()) for one in found) else None
 
 
 def difference(

@@ -54,10 +54,12 @@ SELECTIONS: dict[str, dict[str, str | None]] = {
     "all": {"": None},
     "annotated": {f"labels={SAMPLE.parent}/none.jsonl": None, "": None},
     "complement": {"of=IN/rules": None, "": None},
+    "dependency": {"": None},
     "diversity": {"": "select", f"embedding_model={MODEL}": "train"},
     "entropy": {f"model={MODEL}": "train", ASKS: "endpoint", "": "train"},
     "errors": {"": None},
     "excess-loss": {f"model={MODEL} reference_model={MODEL}": "train", "": "train"},
+    "hindsight": {f"model={MODEL}": "train", ASKS: "endpoint", "": "train"},
     "learned": {"model=IN/none": "select", "": "select"},
     "oracle": {ASKS: "endpoint", "model=openai/gpt-4o": "providers", "": "providers"},
     "perplexity": {

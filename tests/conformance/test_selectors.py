@@ -109,6 +109,7 @@ def given(url: str, folder: Path, tiny_model_folder: Path) -> Given:
     return {
         "perplexity": model,
         "entropy": model,
+        "hindsight": model,
         "excess-loss": model
         | {"reference_model": str(other_model(tiny_model_folder, folder / "other"))},
         "rollout-value": model | {"num_rollouts": 2, "max_new_tokens": 4},

@@ -19,34 +19,36 @@ ALL, SHARED = (
     "chunked_loss packing shared_prompts last_layer",
     "chunked_loss packing shared_prompts",
 )
-PACKED, CHUNKED, ALONE = "chunked_loss packing", "chunked_loss", "chunked_loss, one by one"
+PACKED, ALONE = "chunked_loss packing", "chunked_loss, one by one"
 REFUSED = "refused"
 # What a row gets -> the families.
 FAMILIES = {
     ALL: """
-        afmoe apertus arcee aria_text axk1 biogpt bitnet cohere cohere2 cohere2_moe
-        cohere_compass_text cwm deepseek_v2 deepseek_v3 diffllama dots1 emu3 ernie4_5 ernie4_5_moe
-        exaone4 exaone_moe flex_olmo fuyu gemma gemma2 gemma3 gemma3_text gemma4_unified
-        gemma4_unified_text glm glm4 glm4_moe glm4_moe_lite granite granitemoe granitemoeshared
-        helium hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 jetmoe
-        kolibri1 laguna llama mellum minicpm3 minimax_m2 minimax_m3_vl_text ministral ministral3
-        mistral mixtral modernbert-decoder moshi nanochat olmo olmo2 olmo3 olmoe opt persimmon phi
-        phi3 qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 solar_open starcoder2 vaultgemma
-        whisper youtu
+        afmoe apertus arcee aria_text axk1 bailing_hybrid bamba biogpt bitnet cohere cohere2
+        cohere2_moe cohere_compass_text cwm deepseek_v2 deepseek_v3 diffllama dots1 emu3 ernie4_5
+        ernie4_5_moe exaone4 exaone_moe flex_olmo flint fuyu gemma gemma2 gemma3 gemma3_text
+        gemma4_unified gemma4_unified_text glm glm4 glm4_moe glm4_moe_lite gpt_oss granite
+        granite_swa granitemoe granitemoe_swa granitemoehybrid granitemoeshared helium
+        hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 jamba jetmoe
+        kimi_linear kolibri1 laguna lfm2 lfm2_moe llama mellum minicpm3 minimax_m2
+        minimax_m3_vl_text ministral ministral3 mistral mixtral modernbert-decoder moshi nanochat
+        nemotron olmo olmo2 olmo3 olmo_hybrid olmoe opt persimmon phi phi3 qwen2 qwen2_moe qwen3
+        qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_moe qwen3_next seed_oss smollm3
+        solar_open stablelm starcoder2 vaultgemma whisper youtu
     """,
     SHARED: """
-        beam ctrl dbrx gemma3n_text gemma4 gemma4_text gpt-sw3 gpt2 gpt_bigcode gpt_neox hrm_text
-        longcat_flash mllama
+        beam bloom ctrl dbrx falcon falcon_h1 falcon_mamba gemma3n_text gemma4 gemma4_text gpt-sw3
+        gpt2 gpt_bigcode gpt_neox hrm_text lfm3 longcat_flash mamba mamba2 minimax mllama mpt
+        nemotron_h recurrent_gemma rwkv xglm xlstm zamba zamba2
     """,
-    PACKED: "codegen gpt_neox_japanese gptj",
-    CHUNKED: """
-        axk2 bailing_hybrid bamba bart bigbird_pegasus blenderbot blenderbot-small bloom
-        deepseek_v32 deepseek_v4 doge dots3_note_text falcon falcon_h1 falcon_mamba flint
-        glm_moe_dsa gpt_neo gpt_oss granite_swa granitemoe_swa granitemoehybrid hy_v4 inkling2_text
-        inkling_text jamba kimi_linear lfm2 lfm2_moe lfm3 llama4 llama4_text mamba mamba2 marian
-        mbart mimo_v2_flash minimax mpt mvp nemotron nemotron_h olmo_hybrid openai-gpt pegasus
-        phimoe plbart qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next qwen4_exp
-        qwen4_exp_text recurrent_gemma rwkv stablelm trocr xglm xlstm zamba zamba2 zaya
+    PACKED: """
+        axk2 codegen deepseek_v32 deepseek_v4 doge dots3_note_text glm_moe_dsa gpt_neo
+        gpt_neox_japanese gptj hy_v4 inkling2_text inkling_text llama4 llama4_text mimo_v2_flash
+        phimoe qwen4_exp qwen4_exp_text zaya
+    """,
+    ALONE: """
+        bart bigbird_pegasus blenderbot blenderbot-small marian mbart mvp openai-gpt pegasus plbart
+        trocr
     """,
     REFUSED: """
         bert bert-generation big_bird camembert data2vec-text electra ernie megatron-bert prophetnet
@@ -59,12 +61,12 @@ VARIANTS = {
     "bart, LayerDrop": ALONE,
     "bert, decoder": SHARED,
     "biogpt, LayerDrop": ALONE,
-    "deepseek_v32, tied scores": ALONE,
+    "deepseek_v32, tied scores": PACKED,
     "dots1, window": ALL,
     "ernie4_5_moe, router loss": REFUSED,
-    "falcon, ALiBi": CHUNKED,
-    "falcon, new decoder": CHUNKED,
-    "falcon_h1, scaled": CHUNKED,
+    "falcon, ALiBi": PACKED,
+    "falcon, new decoder": SHARED,
+    "falcon_h1, scaled": SHARED,
     "flex_olmo, router loss": REFUSED,
     "gemma2, dropout": ALL,
     "gemma2, low caps": ALL,
@@ -85,7 +87,7 @@ VARIANTS = {
     "mixtral, dropout": ALL,
     "mixtral, jitter": ALONE,
     "mixtral, router loss": REFUSED,
-    "mpt, scaled": CHUNKED,
+    "mpt, scaled": SHARED,
     "olmoe, router loss": REFUSED,
     "opt, LayerDrop": ALONE,
     "phi, dropout": ALL,
@@ -94,11 +96,11 @@ VARIANTS = {
     "phimoe, router loss": REFUSED,
     "qwen2, window": ALL,
     "qwen2_moe, router loss": REFUSED,
-    "qwen2_moe, window": CHUNKED,
+    "qwen2_moe, window": PACKED,
     "qwen3, window": ALL,
     "qwen3_moe, router loss": REFUSED,
     "qwen3_moe, window": ALL,
-    "qwen3_next, dropout": CHUNKED,
+    "qwen3_next, dropout": ALL,
     "qwen3_next, router loss": REFUSED,
     "smollm3, window": ALL,
     "xglm, LayerDrop": ALONE,

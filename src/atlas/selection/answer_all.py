@@ -159,6 +159,8 @@ async def _answer_missing(
         try:
             if job.open_asker is None or job.workers == 1:
                 return await answer_each(job.ask, concurrency, missing, keep, meter)
+            if meter is not None:
+                meter.pay_by_answer()
             async with open_askers(job.open_asker, job.workers) as (remote, num_workers):
                 ask: Ask[AnswerT] = remote
                 of_all = replace(concurrency, trajectories=concurrency.trajectories * num_workers)

@@ -157,6 +157,7 @@ def brute_force(
     mask: torch.Tensor,
     scaling: float,
     softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """[1, Q, H, D] from one dense mask [Q, T]."""
     wide_key, wide_value = (
@@ -164,7 +165,11 @@ def brute_force(
     )
     scores = query @ wide_key.transpose(2, 3) * scaling
     scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
-    attended: torch.Tensor = scores.masked_fill(~mask, float("-inf")).softmax(-1) @ wide_value
+    shares = scores.masked_fill(~mask, float("-inf"))
+    if sinks is not None:
+        column = sinks[None, :, None, None].expand(*scores.shape[:-1], 1)
+        shares = torch.cat([column, shares], dim=-1)
+    attended: torch.Tensor = shares.softmax(-1)[..., -scores.shape[-1] :] @ wide_value
     return attended.transpose(1, 2)
 
 
@@ -234,6 +239,7 @@ def test_the_calls_show_each_query_each_key_that_it_sees_once(
     row=rows,
     window=windows,
     softcap=st.sampled_from([None, 2.0]),
+    has_sinks=st.booleans(),
     kernels=st.sampled_from([None, CpuFlash(), PlainVarlen()]),
 )
 def test_every_way_has_the_output_and_the_gradients_of_one_dense_mask(
@@ -241,6 +247,7 @@ def test_every_way_has_the_output_and_the_gradients_of_one_dense_mask(
     row: PackedRow,
     window: int | None,
     softcap: float | None,
+    has_sinks: bool,
     kernels: FlashKernels | None,
 ) -> None:
     places = data.draw(asked_places(row))
@@ -249,15 +256,16 @@ def test_every_way_has_the_output_and_the_gradients_of_one_dense_mask(
         len(row.position_ids) if places is None else len(places), len(row.position_ids)
     )
     plan = plan_of(row, places, kernels)
-    output, _ = attend(
-        None, *given_states, None, 0.3, sliding_window=window, softcap=softcap, plan=plan
-    )
-    expected = brute_force(*given_states, mask if places is None else mask[places], 0.3, softcap)
+    sinks = torch.linspace(-2, 3, HEADS, dtype=torch.float64).requires_grad_()
+    s_aux = sinks if has_sinks else None
+    options = {"sliding_window": window, "softcap": softcap, "s_aux": s_aux, "plan": plan}
+    output, _ = attend(None, *given_states, None, 0.3, **options)
+    dense = mask if places is None else mask[places]
+    expected = brute_force(*given_states, dense, 0.3, softcap, s_aux)
     torch.testing.assert_close(output, expected, rtol=1e-9, atol=1e-9)
     upstream = torch.randn_like(expected)
-    found, wanted = (
-        torch.autograd.grad(each, given_states, upstream) for each in (output, expected)
-    )
+    inputs = (*given_states, sinks) if has_sinks else given_states
+    found, wanted = (torch.autograd.grad(each, inputs, upstream) for each in (output, expected))
     torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8)
 
 

@@ -23,6 +23,7 @@ from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
+from atlas.selection.judging.rubric_file import read_rubric
 from atlas.selection.judging.transcript import disarm_tokens
 from atlas.selection.selectors.base import Concurrency, SelectorBase, SelectorContext
 from atlas.selection.unusable_answers import LONGEST_KEPT, UnusableAnswer
@@ -45,10 +46,11 @@ class AsksJudge(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         prompt: the fixed parts of the questions.
 
     Raises:
-        ConfigError: `cache` is used together with `retry_problems_of`.
+        ConfigError: `cache` is used together with `retry_problems_of`, or the rubric cannot be
+            used.
     """
 
-    prompt: ClassVar[JudgePrompt]
+    prompt: JudgePrompt
 
     def __init__(self, config: JudgeConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
@@ -57,6 +59,10 @@ class AsksJudge(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
                 "cache=true would give the answers again that became problems; leave it out where "
                 "retry_problems_of=… is given."
             )
+        self._rubric: Input | None = None
+        if config.rubric is not None:
+            text, self._rubric = read_rubric(Path(config.rubric), config.max_prompt_chars)
+            self.prompt = self.prompt.with_rubric(text)
         self._client: ModelClient | None = None
         self._sampling = Sampling(
             temperature=config.temperature,
@@ -71,7 +77,13 @@ class AsksJudge(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         """Parse an answer to a question. Raises AnswerError if it breaks a rule."""
 
     def inputs(self, out: Path) -> dict[str, Input]:
-        return {"prompt": self.prompt.input}
+        rubric = {} if self._rubric is None else {"rubric": self._rubric}
+        return {"prompt": self.prompt.input, **rubric}
+
+    @property
+    def by_rubric(self) -> str:
+        """Names the user's rubric for `sentence`; empty without one."""
+        return "" if self._rubric is None else f", by the rubric {self._rubric.path}"
 
     def report_payments(self, pay: Callable[[Usage], None]) -> None:
         self._pay = pay

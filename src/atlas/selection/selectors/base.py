@@ -24,10 +24,12 @@ SELECTORS: dict[str, str] = {
     "all": "atlas.selection.selectors.all:AllSelector",
     "annotated": "atlas.selection.selectors.annotated:AnnotatedSelector",
     "complement": "atlas.selection.selectors.complement:ComplementSelector",
+    "dependency": "atlas.selection.selectors.dependency:DependencySelector",
     "diversity": "atlas.selection.selectors.diversity:DiversitySelector",
     "entropy": "atlas.selection.selectors.entropy:EntropySelector",
     "errors": "atlas.selection.selectors.errors:ErrorsSelector",
     "excess-loss": "atlas.selection.selectors.excess_loss:ExcessLossSelector",
+    "hindsight": "atlas.selection.selectors.hindsight:HindsightSelector",
     "learned": "atlas.selection.selectors.learned:LearnedSelector",
     "oracle": "atlas.selection.selectors.oracle:OracleSelector",
     "perplexity": "atlas.selection.selectors.perplexity:PerplexitySelector",
@@ -170,6 +172,15 @@ class HasEstimate(Protocol):
 
 
 @runtime_checkable
+class HasReading(Protocol):
+    """A selector whose model only reads trajectories, which has no price per token."""
+
+    def reading(self, trajectory: Trajectory) -> Usage:
+        """Approximately what is read for one trajectory: forward passes (requests) and tokens."""
+        ...
+
+
+@runtime_checkable
 class HasPayments(Protocol):
     """A selector with an estimate that reports each payment as it is made."""
 
@@ -187,6 +198,28 @@ class HasUnusable(Protocol):
 
     def report_unusable(self, keep: Callable[[UnusableAnswer], None]) -> None:
         """Call `keep` for every unusable answer. Called once, before anything is selected."""
+        ...
+
+
+@runtime_checkable
+class HasSmallJudge(HasEstimate, Protocol):
+    """A selector with an estimate that may ask a cheaper model first (atlas.selection.layers)."""
+
+    def small_judge(self) -> JudgeConfig | None:
+        """The settings of the same selector with the cheaper model; None: it is asked at once."""
+        ...
+
+    @property
+    def checker(self) -> str:
+        """Who checks the cheaper model: `rules`, or the selector of another selection."""
+        ...
+
+    def overlap(self, trajectory: Trajectory, found: Selection) -> float:
+        """The overlap of the cheaper model's selection with the checker's; 0 if one has none."""
+        ...
+
+    def is_settled(self, overlap: float) -> bool:
+        """Whether the cheaper model's selection counts, at this overlap."""
         ...
 
 

@@ -52,6 +52,8 @@ from atlas.training.engine.row_lengths import (
 )
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
+PADDED = "it cannot pack rows, and without packing they would be padded"
+OWN_ATTENTION = "attention over packed rows is not exact here, so each sequence has its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,15 @@ def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -
     rows_problem = trial.problem_of_rows()
     can = [part for part in wanted if part == "chunked_loss" or not rows_problem]
     chosen, problems, flash_problem = _try_parts(trial, can, flash=autocast is None)
+    if "packing" in can and "packing" not in chosen:
+        chosen, problems = _try_own_attention(trial, can, chosen, problems)
     left_out = {
         part: problems.get(part, str(rows_problem)) for part in wanted if part not in chosen
     }
     if "packing" in chosen:
         trial.put_in(chosen, flash=flash_problem is None)
+        if trial.engine.own_attention:
+            return ChosenEngine(trial.engine, left_out)
         if autocast is not None and (flash_problem := _try_flash(trial, autocast)):
             trial.put_in(chosen)
         if flash_problem is not None:
@@ -128,7 +134,7 @@ def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -
             "context_gradient needs packing, which this model does not support: "
             f"{reason}. Set context_gradient=full."
         )
-    one_by_one = rows_problem or trial.problem(chosen)
+    one_by_one = rows_problem or (PADDED if "packing" in wanted else trial.problem(chosen))
     if one_by_one and (problem := trial.problem(chosen, one_by_one=True)):
         raise ModelError(
             f"{type(trial.engine.model).__name__} cannot be trained here: {problem}. Use another "
@@ -158,6 +164,19 @@ def _try_parts(
             chosen.append(part)
     packs = "packing" in chosen
     return chosen, problems, trial.problem(chosen, flash=True) if packs and flash else None
+
+
+def _try_own_attention(
+    trial: _Trial, can: Sequence[str], chosen: Sequence[str], problems: dict[str, str]
+) -> tuple[Sequence[str], dict[str, str]]:
+    """The same with the model's own attention for each sequence, if the model can pack so."""
+    trial.engine.own_attention = True
+    parts = [part for part in can if part != "last_layer"]
+    of_own, problems_of_own, _ = _try_parts(trial, parts, flash=False)
+    if "packing" in of_own:
+        return of_own, {**problems_of_own, "last_layer": OWN_ATTENTION}
+    trial.engine.own_attention = False
+    return chosen, problems
 
 
 class _Trial:
@@ -244,7 +263,8 @@ class _Trial:
                 problem = self._differs(self.plain)
                 with enlarged_weights(self.model) if self.enlarges else _own_weights():
                     problem = problem or self._differs(self.larger)
-                    problem = problem or influence_between(self.engine, self.probes)
+                    with _without_recomputation(self.engine):
+                        problem = problem or influence_between(self.engine, self.probes)
                     problem = problem or self._differs_when_long()
             return problem or (self.engine.window is not None and self._differs(self.plain)) or None
         except Exception as error:
@@ -277,6 +297,17 @@ def _compute_dtype(engine: Engine) -> torch.dtype:
 @contextmanager
 def _own_weights() -> Iterator[None]:
     yield
+
+
+@contextmanager
+def _without_recomputation(engine: Engine) -> Iterator[None]:
+    """Keep all results, so that several gradients of one pass can be computed."""
+    parts = engine.parts
+    engine.put_in([part for part in parts if part != "recompute"])
+    try:
+        yield
+    finally:
+        engine.put_in(parts)
 
 
 @contextmanager

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from atlas.training.engine.packed_attention import AttentionPlan
+from atlas.training.engine.sequence_mixers import RowInUse
 
 
 def run_live(
     decoder: Any,
+    row: RowInUse,
     input_ids: Tensor,
     position_ids: Tensor,
     plan: AttentionPlan,
@@ -27,6 +29,7 @@ def run_live(
     """The last hidden states of the live tokens, shape [1, L, H].
 
     Args:
+        row: the row of the pass.
         input_ids: shape [1, T]; position_ids and plan are those of the same packed row.
         live: shape [L]; positions in the row through which the gradient flows, ascending.
         live_plan: the attention plan of the live tokens.
@@ -39,6 +42,7 @@ def run_live(
     torch.clear_autocast_cache()
     tokens = {name: tensor[:, live] for name, tensor in tokens.items()}
     cache = _LiveInContext(context.states, live)
+    row.plan = live_plan
     states = decoder(**tokens, plan=live_plan, past_key_values=cache, use_cache=False)
     hidden: Tensor = states.last_hidden_state
     return hidden

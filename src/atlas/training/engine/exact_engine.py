@@ -1,7 +1,8 @@
 """The exact engine: loss and gradients of the plain path, at the cost of what is supervised.
 
-Its parts (rows without padding, shared prompts, a pruned last layer, cross-entropy in chunks) are
-put into a model from outside, through transformers' own interfaces, and can be taken out again.
+Its parts (rows without padding, shared prompts, a pruned last layer, cross-entropy in chunks, cheap
+operations computed again) are put into a model from outside, through transformers' own interfaces,
+and can be taken out again.
 `choose_parts.py` finds out which parts a model supports.
 """
 
@@ -31,7 +32,14 @@ from atlas.training.engine.last_layer import prune_layer, restore_layer
 from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
+from atlas.training.engine.recomputation import recompute_cheap_operations
 from atlas.training.engine.row_lengths import forget_lengths
+from atlas.training.engine.sequence_mixers import (
+    Changed,
+    RowInUse,
+    put_in_mixers,
+    take_out_mixers,
+)
 from atlas.training.examples import TrainingExample
 from atlas.training.loss import (
     pad,
@@ -43,7 +51,7 @@ from atlas.training.loss import (
 )
 from atlas.training.token_loss import Targets, TokenLoss, log_probs_at
 
-PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
+PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer", "recompute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,8 @@ class Engine:
         uses_flash: whether attention over packed rows uses the flash kernel of the device, if any.
         one_by_one: whether each sequence has a separate forward pass, because in this model its
             neighbors or their lengths would change its result.
+        own_attention: whether attention in packed rows is the model's own, run for each sequence,
+            instead of one for the row. Then `last_layer` cannot be used.
         ways: names of the attention implementations that packed rows have used so far.
         base: the model before training, if the loss needs it in each pass.
         token_loss: the loss of supervised tokens.
@@ -112,6 +122,9 @@ class Engine:
         self._head = ModelHead(self.model)
         self.one_by_one = False
         self.uses_flash = True
+        self.own_attention = False
+        self._row = RowInUse()
+        self._mixers: list[Changed] = []
         self.ways: set[str] = set()
 
     def loss(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
@@ -174,31 +187,41 @@ class Engine:
         """Give the model exactly these parts. With no parts, the model is unchanged.
 
         Raises:
-            ValueError: the model has no list of layers, which `last_layer` needs.
+            ValueError: the model has no list of layers, which `last_layer` and `recompute` need, or
+                a layer does not support `recompute`.
         """
-        layer = self._last_layer()
-        if "last_layer" in parts and layer is None:
+        layer, layers = self._last_layer(), list(getattr(self._decoder, "layers", None) or ())
+        if layer is None and not {"last_layer", "recompute"}.isdisjoint(parts):
             raise ValueError("its decoder has no list of layers")
         self.parts = tuple(part for part in PARTS if part in parts)
-        if layer is not None:
-            restore_layer(layer)
+        for each in layers:
+            restore_layer(each)
+        take_out_mixers(self._mixers)
         self.model.__dict__.pop("forward", None)
         packs = "packing" in self.parts
-        implementation = IMPLEMENTATION if packs else self._implementation
+        own = self.own_attention or not packs
+        implementation = self._implementation if own else IMPLEMENTATION
         if self.model.config._attn_implementation != implementation:
             register()
             self.model.set_attn_implementation(implementation)
-        for each in getattr(self._decoder, "layers", None) or ():
+        if packs:
+            self._mixers = put_in_mixers(self._decoder, self._row, self.own_attention)
+        for each in layers:
             each.__dict__.pop("_can_checkpoint_with_cache", None)
             if self.window is not None and packs:
                 # The caches of context_gradient.py may be read twice.
                 each._can_checkpoint_with_cache = True
         if "last_layer" in self.parts:
-            prune_layer(layer)
+            prune_layer(layer, self._row)
+        if "recompute" in self.parts:
+            # The backward pass begins with the last layer, so it would save nothing there.
+            for each in layers[:-1]:
+                recompute_cheap_operations(each)
         if self.parts:
             # It is not a method, because accelerate would bind a method to the model for autocast.
             self.model.forward = lambda *arguments, **options: self._forward(*arguments, **options)
         if self._of_base is not self:
+            self._of_base.own_attention = self.own_attention
             self._of_base.put_in(parts)
 
     def _last_layer(self) -> Any:
@@ -265,11 +288,27 @@ class Engine:
         """The last hidden states at these places of the pass, shape [K, H]."""
         # PEFT adds its own options, all None.
         options = {name: option for name, option in options.items() if option is not None}
+        self._row.plan = options.get("plan")
+        if self.own_attention:
+            options.pop("plan", None)
         if "live" in options:
-            return run_live(self._decoder, **options)[0][places]
+            live = run_live(self._decoder, self._row, **options)
+            self._keep_row(live)
+            return live[0][places]
         hidden: Tensor = self._decoder(use_cache=False, **options).last_hidden_state
+        self._keep_row(hidden)
         flat = hidden.flatten(0, 1)
         return flat if "last_layer" in self.parts else flat[places]
+
+    def _keep_row(self, hidden: Tensor) -> None:
+        """Let the layers that gradient checkpointing runs again find the row of this pass."""
+        plan = self._row.plan
+
+        def return_to_it(_: Tensor) -> None:
+            self._row.plan = plan
+
+        if plan is not None and hidden.requires_grad:
+            hidden.register_hook(return_to_it)  # type: ignore[no-untyped-call]
 
     def _inputs(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         """The arguments of `_forward`: tokens, positions and plans, and where the losses are."""

@@ -4,6 +4,9 @@ Softmax over two disjoint sets of keys is the mean of the softmaxes over each, w
 sums of exponentials. The backward pass of flash attention needs only the joint output and the joint
 log-sum-exp, so each call has its exact share of the gradient. (Ring attention over several devices
 uses the same two facts, arXiv 2310.01889.)
+
+An attention sink is one more key with a score of its own for each head, and a value of zero (as in
+gpt-oss). So it is joined in the same way.
 """
 
 from __future__ import annotations
@@ -25,9 +28,14 @@ def attend_jointly(
     calls: Sequence[AttentionCall],
     kernels: FlashKernels,
     scaling: float,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    """Output [Q, H, D] of query [Q, H, D] over key and value [T, G, D], cut by `plan_calls`."""
-    return _JoinedAttention.apply(query, key, value, calls, kernels, scaling)  # type: ignore[no-any-return, no-untyped-call]
+    """Output [Q, H, D] of query [Q, H, D] over key and value [T, G, D], cut by `plan_calls`.
+
+    Args:
+        sinks: shape [H]; the score of the sink of each head.
+    """
+    return _JoinedAttention.apply(query, key, value, sinks, calls, kernels, scaling)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _JoinedAttention(torch.autograd.Function):
@@ -37,6 +45,7 @@ class _JoinedAttention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
+        sinks: Tensor | None,
         calls: Sequence[AttentionCall],
         kernels: FlashKernels,
         scaling: float,
@@ -55,13 +64,17 @@ class _JoinedAttention(torch.autograd.Function):
             )
             output[asked] = (share * output[asked] + share_of_part * part).to(output.dtype)
             sums[:, asked] = joint
-        ctx.save_for_backward(query, key, value, output, sums)
+        if sinks is not None:
+            joint = torch.logaddexp(sums, sinks[:, None].to(sums.dtype))
+            output = ((sums - joint).exp_().T[..., None] * output).to(output.dtype)
+            sums = joint
+        ctx.save_for_backward(query, key, value, sinks, output, sums)
         ctx.calls, ctx.kernels, ctx.scaling = calls, kernels, scaling
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, output, sums = ctx.saved_tensors
+        query, key, value, sinks, output, sums = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         # A key that many queries attend to gathers many small gradients.
         wide = torch.promote_types(query.dtype, torch.float32)
@@ -78,7 +91,13 @@ class _JoinedAttention(torch.autograd.Function):
                 zip(parts, (asked, keys, keys), (query, key, value), strict=True)
             ):
                 totals[index] = _add(totals[index], part, places, whole, wide, len(ctx.calls) == 1)
-        return (*(total.to(query.dtype) for total in totals if total is not None), None, None, None)
+        of_sinks = None
+        if sinks is not None:
+            # Its value is zero, so only what it takes from the other keys remains.
+            shares = (sinks[:, None].to(sums.dtype) - sums).exp_()
+            of_sinks = -(shares * (gradient.to(wide) * output).sum(-1).T).sum(-1).to(sinks.dtype)
+        of_states = (total.to(query.dtype) for total in totals if total is not None)
+        return (*of_states, of_sinks, None, None, None)
 
 
 def _add(

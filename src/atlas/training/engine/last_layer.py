@@ -15,10 +15,15 @@ from typing import Any
 from torch import Tensor
 
 from atlas.training.engine.packed_attention import AttentionPlan
+from atlas.training.engine.sequence_mixers import RowInUse
 
 
-def prune_layer(layer: Any) -> None:
-    """Let `layer`, called with `kept` (indices, shape [K]) and `kept_plan`, return [1, K, H]."""
+def prune_layer(layer: Any, row: RowInUse) -> None:
+    """Let `layer`, called with `kept` (indices, shape [K]) and `kept_plan`, return [1, K, H].
+
+    Args:
+        row: the row of the pass.
+    """
     # Without gradient checkpointing: recomputing this layer would save nothing, because the
     # backward pass begins with it.
     forward = inspect.unwrap(type(layer).forward)
@@ -44,7 +49,11 @@ def prune_layer(layer: Any) -> None:
         length = hidden_states.shape[1]
         chosen = {name: _choose(option, kept, length) for name, option in options.items()}
         chosen |= {"past_key_values": _Giver(states.given), "plan": kept_plan}
-        return forward(layer, hidden_states[:, kept], *arguments, **chosen)
+        row.plan = kept_plan
+        try:
+            return forward(layer, hidden_states[:, kept], *arguments, **chosen)
+        finally:
+            row.plan = plan
 
     layer.forward = forward_kept
 

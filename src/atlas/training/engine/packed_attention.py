@@ -64,6 +64,25 @@ class AttentionPlan:
         asked = positions if self.queries is None else positions[np.concatenate(self.queries)]
         return to_device(asked, self._device)
 
+    @cached_property
+    def sequences(self) -> tuple[tuple[tuple[int, ...], slice | Tensor], ...]:
+        """For each sequence, its nodes and its places in the row.
+
+        A sequence with which another one begins is part of that one.
+        """
+        inner = {index for node in self.nodes for index in node.ancestors}
+        paths = [
+            (*node.ancestors, index) for index, node in enumerate(self.nodes) if index not in inner
+        ]
+        return tuple((path, self._places(path)) for path in paths)
+
+    def _places(self, path: tuple[int, ...]) -> slice | Tensor:
+        nodes = [self.nodes[index] for index in path]
+        if len(nodes) == 1:
+            return slice(nodes[0].start, nodes[0].end)
+        places = np.concatenate([np.arange(node.start, node.end) for node in nodes])
+        return to_device(places, self._device)
+
     @property
     def counts(self) -> list[int]:
         """Queries of each node."""
@@ -109,10 +128,15 @@ def attend(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     plan: AttentionPlan | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function for transformers: [1, H, Q, D] over [1, G, T, D] -> [1, Q, H, D]."""
+    """The attention function for transformers: [1, H, Q, D] over [1, G, T, D] -> [1, Q, H, D].
+
+    Args:
+        s_aux: shape [H]; transformers' name for the scores of attention sinks.
+    """
     if plan is None:
         raise RuntimeError(
             "attention over packed rows was called without a plan, expected one: this model does "
@@ -134,8 +158,11 @@ def attend(
     if kernels is not None and is_plain and kernels.takes(query, window):
         plan.ways.add(kernels.name)
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-        return attend_jointly(query, key, value, plan.calls(window), kernels, scaling)[None], None
+        how = plan.calls(window), kernels, scaling, s_aux
+        return attend_jointly(query, key, value, *how)[None], None
     plan.ways.add(GENERAL)
     asked = plan.nodes, plan.counts, plan.positions
-    attended = attend_with_masks(query, key, value, *asked, scaling, dropout, window, softcap)
+    attended = attend_with_masks(
+        query, key, value, *asked, scaling, dropout, window, softcap, s_aux
+    )
     return attended.transpose(1, 2).contiguous(), None
