@@ -328,11 +328,11 @@ def test_a_chain_prefers_what_is_nearer_to_the_end_and_a_fork_shares() -> None:
     "unit", ["word 12,34 ", "a", "1,", "red ball ", "_", "[", '{"a":', "\\", "'"]
 )
 def test_a_long_observation_takes_linear_time(unit: str) -> None:
-    long = unit * (4_000_000 // len(unit)) + " key K-77"
+    long = unit * (1_000_000 // len(unit)) + " key K-77"
     trajectory = acting(("Begin.", "look"), (long, f"{'red ball ' * 9}K-77"), ("", long))
     started = time.process_time()
     assert (0, 1, "k 77") in uses(trajectory) or unit in ("1,", "a")
-    assert time.process_time() - started < 20
+    assert time.process_time() - started < 10
 
 
 def test_deep_or_broken_json_is_read_as_text() -> None:
