@@ -27,6 +27,12 @@ from atlas.training.objectives.guard import NegativeGuard
 from atlas.training.ranks import Ranks
 from atlas.training.schedule import Schedule, share_out
 
+# In bf16 on a CPU, oneDNN and PyTorch's layer above it each keep code for the last 1,024 shapes of
+# products, half a megabyte each: rows of new lengths would fill them. Their environment variables
+# are read at the first product. A pass of SmolLM2 over 8,192 tokens has about 200 shapes.
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+CACHED_PRODUCTS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class TunedModel:
@@ -63,6 +69,8 @@ def tune_model(
     """
     # The Trainer forks, which is unsafe with the threads of a tokenizer.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for cache in CACHES:
+        os.environ.setdefault(cache, str(CACHED_PRODUCTS))
     transformers = import_transformers()
 
     from atlas.training.base_model import BaseModel
