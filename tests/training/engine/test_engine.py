@@ -38,6 +38,11 @@ CHOICES = [PARTS[:1], ("packing",), ("packing", "shared_prompts"), ("packing", "
 names = pytest.mark.parametrize("family", FAMILIES)
 
 
+@pytest.fixture(autouse=True)
+def recompute_in_small_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "recomputes_always", True)
+
+
 def backward(loss: torch.Tensor) -> float:
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()

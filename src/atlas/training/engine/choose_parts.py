@@ -98,11 +98,14 @@ def choose_parts(
     # The results are equal only without dropout.
     model.eval()
     # Weights of lower precision than float32 are checked under the autocast of training.
+    engine.recomputes_always = True
     computes_so = autocast is not None and TOLERANCES[engine.model.dtype] == TOLERANCES[autocast]
     try:
         with torch.autocast(engine.model.device.type, autocast, enabled=computes_so):
             return _choose(_Trial(engine, model, config, longest), config, autocast)
     finally:
+        # The value of the class.
+        del engine.recomputes_always
         model.train(was_training)
 
 

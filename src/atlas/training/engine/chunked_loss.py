@@ -137,7 +137,9 @@ class _ChunkedSum(torch.autograd.Function):
                 "Compute the loss again."
             )
         held, ctx.gradients = ctx.gradients, None
-        of_hidden, *of_parameters = (None if one is None else one.mul_(gradients[0]) for one in held)
+        of_hidden, *of_parameters = (
+            None if one is None else one.mul_(gradients[0]) for one in held
+        )
         return of_hidden, None, None, *of_parameters
 
 

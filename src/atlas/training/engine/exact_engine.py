@@ -32,6 +32,7 @@ from atlas.training.engine.last_layer import prune_layer, restore_layer
 from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
+from atlas.training.engine.pass_size import is_large_pass
 from atlas.training.engine.recomputation import recompute_cheap_operations
 from atlas.training.engine.row_lengths import forget_lengths
 from atlas.training.engine.sequence_mixers import (
@@ -104,7 +105,10 @@ class Engine:
         ways: names of the attention implementations that packed rows have used so far.
         base: the model before training, if the loss needs it in each pass.
         token_loss: the loss of supervised tokens.
+        recomputes_always: whether the part `recompute` applies to small passes too.
     """
+
+    recomputes_always = False
 
     def __init__(
         self, model: Any, window: int | None = None, base: BaseModel | None = None
@@ -191,9 +195,7 @@ class Engine:
                 a layer does not support `recompute`.
         """
         layer, layers = self._last_layer(), list(getattr(self._decoder, "layers", None) or ())
-        if layer is None and not {"last_layer", "recompute"}.isdisjoint(parts):
-            raise ValueError("its decoder has no list of layers")
-        self.parts = tuple(part for part in PARTS if part in parts)
+        self.parts = self._checked(parts, layer)
         for each in layers:
             restore_layer(each)
         take_out_mixers(self._mixers)
@@ -213,16 +215,26 @@ class Engine:
                 each._can_checkpoint_with_cache = True
         if "last_layer" in self.parts:
             prune_layer(layer, self._row)
-        if "recompute" in self.parts:
-            # The backward pass begins with the last layer, so it would save nothing there.
-            for each in layers[:-1]:
-                recompute_cheap_operations(each)
+        # The backward pass begins with the last layer, so recomputation would save nothing there.
+        for each in layers[:-1] if "recompute" in self.parts else ():
+            recompute_cheap_operations(each, self._recomputes)
         if self.parts:
             # It is not a method, because accelerate would bind a method to the model for autocast.
             self.model.forward = lambda *arguments, **options: self._forward(*arguments, **options)
         if self._of_base is not self:
             self._of_base.own_attention = self.own_attention
             self._of_base.put_in(parts)
+
+    @staticmethod
+    def _checked(parts: Sequence[str], layer: Any) -> tuple[str, ...]:
+        if layer is None and not {"last_layer", "recompute"}.isdisjoint(parts):
+            raise ValueError("its decoder has no list of layers")
+        return tuple(part for part in PARTS if part in parts)
+
+    def _recomputes(self, states: Tensor) -> bool:
+        tokens, hidden = states.shape[:-1].numel(), states.shape[-1]
+        layers = self.model.config.get_text_config().num_hidden_layers
+        return self.recomputes_always or is_large_pass(tokens, hidden, layers)
 
     def _last_layer(self) -> Any:
         layers = getattr(self._decoder, "layers", None) or ()

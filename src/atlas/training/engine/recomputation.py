@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import (
     CheckpointPolicy,
     checkpoint,
@@ -35,8 +36,11 @@ _KEPT = (
 )
 
 
-def recompute_cheap_operations(layer: Any) -> None:
+def recompute_cheap_operations(layer: Any, applies: Callable[[Tensor], bool]) -> None:
     """Let `layer` keep only matrix products and attention for its backward pass.
+
+    Args:
+        applies: whether to do so in a pass with these hidden states, shape [B, T, H].
 
     Raises:
         ValueError: the layer has a convolution. These layers carry a state from token to token,
@@ -49,11 +53,10 @@ def recompute_cheap_operations(layer: Any) -> None:
 
     def forward_and_keep_little(*arguments: Any, **options: Any) -> Any:
         checkpoints = getattr(layer, "gradient_checkpointing", False) and layer.training
-        if checkpoints or not torch.is_grad_enabled():
+        states = (*arguments, *options.values())[0]
+        if checkpoints or not torch.is_grad_enabled() or not applies(states):
             return forward(*arguments, **options)
-        return checkpoint(
-            forward, *arguments, use_reentrant=False, context_fn=_contexts, **options
-        )
+        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=_contexts, **options)
 
     layer.forward = forward_and_keep_little
 
