@@ -157,6 +157,7 @@ class CpuFlash:
         for asked, keys in _pieces(given.call):
             tensors = gradient[asked], query[asked], key[keys], value[keys], output[asked]
             sums, causal, scale = logsumexp[:, asked], given.call.causal, given.scaling
+            parts: tuple[Tensor, ...]
             if takes_products(query[asked], key[keys]):
                 parts = gradients_by_products(*tensors, sums, causal, scale)
             else:
