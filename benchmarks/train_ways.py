@@ -23,7 +23,7 @@ from train_data import (
 )
 from train_peers import PEERS, common_settings, measure_trainer
 
-PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
+PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer", "recompute")
 FLASH, FUSED = (
     {"attn_implementation": "flash_attention_2"},
     {"rope": True, "rms_norm": True, "swiglu": True},
@@ -58,7 +58,8 @@ OURS = {
     "+ chunked_loss": Way("ours", parts=PARTS[:1]),
     "+ packing": Way("ours", parts=PARTS[:2]),
     "+ shared_prompts": Way("ours", parts=PARTS[:3]),
-    "+ last_layer": Way("ours", parts=PARTS),
+    "+ last_layer": Way("ours", parts=PARTS[:4]),
+    "+ recompute": Way("ours", parts=PARTS),
     "all, gradient checkpointing": Way("ours", parts=PARTS, checkpointing=True),
     "context_gradient: stop (not exact)": Way("ours", parts=PARTS[:3], window=0),
 }

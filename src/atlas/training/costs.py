@@ -26,7 +26,7 @@ from atlas.training.objectives.base import needs_of
 # Bytes of a weight in four bits with its share of the scales (QLoRA, arXiv 2305.14314, §3).
 FOUR_BITS = 0.516
 # Bytes of the interpreter with its libraries before a model is loaded.
-LIBRARIES = 400 * 2**20
+LIBRARIES = 500 * 2**20
 # Examples in a padded forward pass, if the config does not set a number.
 COMMON_BATCH = 4
 

@@ -30,7 +30,7 @@ def test_a_window_over_everything_is_the_full_gradient(family: str) -> None:
     model, examples = tiny(family), nested_examples()
     expected = gradients(model, lambda: backward(reference_loss(model, examples)))
     engine = choose_parts(model, EngineConfig(), window=1000).engine
-    assert engine.parts == ("chunked_loss", "packing", "shared_prompts")
+    assert engine.parts == ("chunked_loss", "packing", "shared_prompts", "recompute")
     assert_same(gradients(model, lambda: engine_backward(engine, model, examples)), expected, EXACT)
 
 
