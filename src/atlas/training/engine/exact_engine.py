@@ -33,7 +33,7 @@ from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan
 from atlas.training.engine.packed_rows import pack_row
 from atlas.training.engine.row_lengths import forget_lengths
 from atlas.training.engine.sequence_mixers import (
-    Changed,
+    ChangedMixer,
     RowInUse,
     put_in_mixers,
     take_out_mixers,
@@ -122,7 +122,7 @@ class Engine:
         self.uses_flash = True
         self.own_attention = False
         self._row = RowInUse()
-        self._mixers: list[Changed] = []
+        self._mixers: list[ChangedMixer] = []
         self.ways: set[str] = set()
 
     def loss(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
@@ -216,6 +216,11 @@ class Engine:
         if self._of_base is not self:
             self._of_base.own_attention = self.own_attention
             self._of_base.put_in(parts)
+
+    @property
+    def mixes_by_sequence(self) -> bool:
+        """Whether some modules run once for each sequence of a packed row."""
+        return any(changed.by_sequence for changed in self._mixers)
 
     def _last_layer(self) -> Any:
         layers = getattr(self._decoder, "layers", None) or ()
