@@ -7,6 +7,7 @@ Trainer of transformers inside, whose `train` is given the stopwatch.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,8 @@ def run_axolotl(
     model: Path, chats: list[Chat], preset: Preset, settings: dict[str, Any], way: Any, folder: Path
 ) -> None:
     """Its command `train`, with a file of tokenized rows."""
+    # It would report each run to its makers.
+    os.environ["AXOLOTL_DO_NOT_TRACK"] = "1"
     import yaml
     from axolotl.cli.train import do_cli
 

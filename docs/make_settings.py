@@ -16,7 +16,7 @@ INTRODUCTION = """\
 
 A setting is a line of a recipe (`ratio: 0.3`) or a `key=value` argument of a command (`ratio=0.3`),
 which wins over the recipe. A dot reaches into a section: `lora.rank=16`. The settings of a
-selector, environment, format, dialect or player are written beside its name in a recipe
+selector, environment, format, dialect, player or objective are written beside its name in a recipe
 (`selector: {name: oracle, model: openai/gpt-4o}`) and among the others on the command line
 (`--selector oracle model=openai/gpt-4o`).
 

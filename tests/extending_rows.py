@@ -17,6 +17,7 @@ ROWS = {
     "longest": ("atlas.selection.selectors.base", "SELECTORS", "my_lab.longest:LongestSelector"),
     "turns": ("atlas.trajectories.formats.base", "FORMATS", "my_lab.turns:TurnsFormat"),
     "flags": ("atlas.exporting.dialects.base", "DIALECTS", "my_lab.flags:FlagDialect"),
+    "focal": ("atlas.training.objectives.base", "OBJECTIVES", "my_lab.focal:FocalObjective"),
     "constant": ("atlas.models.players", "PLAYERS", "my_lab.constant:ConstantPlayer"),
     "drawers": ("atlas.environments.base", "ENVIRONMENTS", "my_lab.drawers:DrawersEnvironment"),
     "corridor": ("atlas.environments.base", "ENVIRONMENTS", "my_lab.corridor:CorridorEnvironment"),

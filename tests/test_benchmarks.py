@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from atlas.store.readers import read_trajectories
+from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -80,3 +83,55 @@ def test_the_benchmark_of_playing_measures_each_way_on_the_same_tasks(
         assert figures["answers"] == 4
         assert figures["tokens"] <= 16
         assert figures["cpu_ms_per_token"] > 0
+
+
+def test_no_benchmark_hides_a_module_of_python() -> None:
+    """`python benchmarks/NAME.py` finds the files beside it before Python's own modules."""
+    hidden = {file.stem for file in BENCHMARKS.glob("*.py")} & sys.stdlib_module_names
+    assert hidden == set()
+
+
+def test_the_benchmark_of_selectors_measures_each_row_and_asks_an_oracle(tmp_path: Path) -> None:
+    """The answers name step 1 everywhere, so an oracle agrees and a choice by position does."""
+    rows = []
+    for number in range(12):
+        turns = [("human", "Find the key."), ("gpt", "OK.")]
+        for index in range(5):
+            turns.append(("human", f"You are in room {number}, place {index}."))
+            turns.append(("gpt", f"Thought:\nI go on to {index}.\n\nAction:\ngo {number} {index}"))
+        said = [{"from": who, "loss": who == "gpt", "value": text} for who, text in turns]
+        rows.append({"conversations": said, "item_id": f"babyai_{number}"})
+    source, labels, work = tmp_path / "agenttraj", tmp_path / "labels", tmp_path / "work"
+    source.mkdir()
+    labels.mkdir()
+    (source / "babyai_train.json").write_text(json.dumps(rows))
+    manifest = import_trajectories(
+        ImportConfig(paths=(str(source / "babyai_train.json"),)), tmp_path / "imported"
+    )
+    assert manifest.summary["trajectories"] == 12
+    step = {"index": 1, "kind": "critical_action", "reason": "It turns.", "confidence": 0.9}
+    answers = [
+        {"id": one.id, "answer": {"plan": "Go on.", "critical_steps": [step]}}
+        for one in read_trajectories(tmp_path / "imported")
+    ]
+    lines = "".join(json.dumps(answer) + "\n" for answer in answers)
+    for name in ("babyai", "second_reading"):
+        (labels / f"{name}.jsonl").write_text(lines)
+    command = [sys.executable, str(BENCHMARKS / "selector_agreement.py"), "--labels", str(labels)]
+    command += ["--trajectories", str(source), "--work", str(work), "--worlds", "textcraft"]
+    command += ["--episodes", "6", "--only", "oracle", "random", "rules", "perplexity", "annotated"]
+    out = tmp_path / "out.json"
+    for _ in range(2):
+        done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    found = {(one["data"], one["row"]): one for one in json.loads(out.read_text())["rows"]}
+    assert found["oracle:babyai", "position"]["kappa"][0] == 1.0
+    assert found["oracle:babyai", "oracle"]["kappa"][0] == 1.0
+    assert found["oracle:babyai", "second reader"]["trajectories"] == 12
+    assert found["oracle:babyai", "perplexity"]["not_measured"] == "give --model"
+    assert found["oracle:babyai", "random"]["kappa"][0] < 1.0
+    assert found["expert:textcraft", "rules"]["trajectories"] > 0
+    layers = found["oracle:babyai", "rules, worse judge, agreement 0.5"]["layers"]
+    assert [one["requests"] for one in layers][:2] == [0, 12]
+    assert 0 < layers[2]["requests"] < 12
+    assert "| babyai | rules, worse judge, agreement 0.5 |" in done.stdout

@@ -43,7 +43,7 @@ CONFIGS = {
     "select": (atlas.SelectConfig, {"--selector": "selector"}),
     "select-train": (atlas.SelectTrainConfig, {}),
     "audit": (AuditConfig, {"--as": "trainer"}),
-    "train": (atlas.TrainConfig, {"--model": "model"}),
+    "train": (atlas.TrainConfig, {"--model": "model", "--objective": "objective"}),
     "evaluate": (atlas.EvaluateConfig, {"--model": "model", "--env": "environment"}),
     "serve": (ServeConfig, {"--env": "environment"}),
 }
@@ -149,6 +149,7 @@ def test_the_recipe_on_the_page_of_run_is_valid() -> None:
         ("test_environments.py", "drawers"),
         ("test_dialects.py", "flags"),
         ("test_players.py", "constant"),
+        ("test_objectives.py", "focal"),
     ],
 )
 def test_the_examples_of_extending_keep_the_laws_of_their_kind(suite: str, row: str) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import atlas
+from atlas.cli.settings_list import CONFIG_OF, list_settings
 from atlas.config import SPEED_ONLY, Config, load_config, result_settings, sections_of
 from atlas.errors import ConfigError
 from atlas.kinds import Choice, Kind, config_class
@@ -175,6 +176,12 @@ def test_every_row_says_what_it_is_and_describes_its_settings(kind: Kind, name: 
     for key, field in fields_of(config_class(kind.find(name))):
         assert field.description, f"{kind.noun} '{name}': setting '{key}' has no description"
         assert key != "name"
+
+
+def test_every_kind_is_listed_with_the_settings_also_a_kind_within_a_kind() -> None:
+    listed = {part.noun: part for part in list_settings(tuple(CONFIG_OF)) if hasattr(part, "noun")}
+    for kind in kinds():
+        assert [name for name, _ in listed[kind.noun].rows] == [*kind.table], kind.noun
 
 
 @pytest.mark.parametrize(("kind", "name"), ROWS)

@@ -68,7 +68,7 @@ OPTIONS = {
     "compare-selections": "--out --tokenizer",
     "export": "--to --trajectories --selection --out --tokenizer --check --explain",
     "audit": "--as --tokenizer --selection --out --execute",
-    "train": "--trajectories --selection --out --model --dry-run",
+    "train": "--trajectories --selection --out --model --objective --dry-run",
     "evaluate": "--out --model --player --base-url --env --suite --skills",
     "probe": "--trajectories --selection --out --model --player --env --dry-run",
     "report": "--out",

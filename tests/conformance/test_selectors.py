@@ -109,9 +109,16 @@ def given(url: str, folder: Path, tiny_model_folder: Path) -> Given:
     return {
         "perplexity": model,
         "entropy": model,
+        "hindsight": model,
         "excess-loss": model
         | {"reference_model": str(other_model(tiny_model_folder, folder / "other"))},
         "rollout-value": model | {"num_rollouts": 2, "max_new_tokens": 4},
+        "pivot": model
+        | {
+            "num_samples": 2,
+            "player": {"name": "local", "max_new_tokens": 4},
+            "min_variance": None,
+        },
         "oracle": {"base_url": url},
         "rejection": {"base_url": url},
         "learned": {"model": str(train_learned(folder / "learned")), "allow_chance": True},

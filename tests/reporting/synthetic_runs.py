@@ -352,6 +352,11 @@ def _train(
         "final_loss": round(sum(row["loss"] for row in rows[-10:]) / 10, 4),
         "train_seconds": 612.4 + 10 * seed,
     }
+    if arm == "critical":
+        # As with an objective; there are no steps without a kind, and none of one kind.
+        shares = dict(zip(CRITICAL_KINDS, (0.5, 0.25, 0.125), strict=False))
+        of_kinds = {f"silenced_{kind}": share + 0.01 * seed for kind, share in shares.items()}
+        summary |= {"objective": "dft", "silenced": 0.2, "mean_factor": 0.7, **of_kinds}
     inputs = {
         "trajectories": run_input(paths["trajectories"], path),
         "selection": run_input(paths[selector], path),

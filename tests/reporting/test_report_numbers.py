@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from atlas.evaluation.metrics import summarize_episodes
+from atlas.presenting.wording import DASH, PERCENT
+from atlas.records import CRITICAL_KINDS
 from atlas.reporting.config import ArmRun
 from atlas.reporting.report import Report
+from atlas.reporting.training_tables import silencing_table
 from atlas.statistics.intervals import wilson_interval
 from atlas.store.run_folders import read_manifest
 from tests.reporting.synthetic_runs import RunFolders, read_built
@@ -171,3 +174,30 @@ def test_selected_steps_are_counted_by_tenth_and_by_kind(
         == sum(s["num_steps"] for s in selections)
     )
     assert sum(profile.kinds.values()) == profile.num_selected == profile.num_selected_annotated
+
+
+def test_silenced_tokens_are_reported_by_kind_for_arms_that_have_an_objective(
+    folders: RunFolders, report: Report
+) -> None:
+    found = report.arm("critical").silencing
+    assert found is not None
+    assert found.objective == "dft"
+    assert found.mean_factor.value == 0.7
+    shares = {row: share.value for row, share in found.shares.items()}
+    kinds = dict(zip(CRITICAL_KINDS, (0.5, 0.25, 0.125), strict=False))
+    assert shares == {"all": 0.2, **kinds}, "a kind without tokens has no share"
+    assert report.arm("all").silencing is None
+    table = silencing_table(report)
+    (row,) = table.groups[0].rows
+    texts = [cell.text for cell in row.cells]
+    assert texts[1:4] == ["dft", f"20.0{PERCENT}", f"50.0{PERCENT}"]
+    assert texts[-3:] == [DASH, DASH, "0.700"]
+    page = (folders.root.parent / "report" / "report.html").read_text(encoding="utf-8")
+    assert table.caption in page
+
+
+def test_a_report_without_objectives_has_no_table_of_silenced_tokens(
+    make_runs: Callable[..., RunFolders],
+) -> None:
+    report = read_built(make_runs(arms=("all", "random")))
+    assert silencing_table(report).is_empty

@@ -216,7 +216,7 @@ def test_a_tokenizer_that_is_not_there_says_which_setting_names_it(tiny_model_fo
     [
         (
             {"selector": "rollout-value", "model": "m", "base_url": "http://x/v1"},
-            "'entropy', selector 'excess-loss', selector 'oracle', .*; leave it out",
+            "'entropy', selector 'excess-loss', selector 'hindsight', .*; leave it out",
         ),
         (
             {"selector": "entropy", "model": "m", "tokenizer": "t"},
@@ -224,7 +224,8 @@ def test_a_tokenizer_that_is_not_there_says_which_setting_names_it(tiny_model_fo
         ),
         (
             {"selector": "oracle", "base_url": "http://x/v1", "tokenizer": "t"},
-            "selector 'entropy', selector 'excess-loss', selector 'perplexity'; leave it out",
+            "selector 'entropy', selector 'excess-loss', selector 'hindsight', selector "
+            "'perplexity'; leave it out",
         ),
         (
             {"selector": "entropy", "model": "m", "reference_endpoint": {}},
@@ -253,8 +254,8 @@ def test_a_tokenizer_that_is_not_there_says_which_setting_names_it(tiny_model_fo
             "a setting of selector 'excess-loss'; leave",
         ),
         (
-            {"selector": "entropy", "model": "m", "band": "low"},
-            "a setting of selector 'perplexity'; leave",
+            {"selector": "excess-loss", "model": "m", "reference_model": "r", "band": "low"},
+            "a setting of selector 'entropy', selector 'perplexity'; leave",
         ),
         (
             {"selector": "rollout-value", "model": "m", "temperature": 0},

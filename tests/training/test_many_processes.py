@@ -2,77 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
-from atlas.selection.select_steps import SelectConfig, select_steps
-from tests.conftest import make_trajectory
-from tests.run_folders import write_trajectories
-
-SETTINGS = ["epochs=6", "batch_size=4", "learning_rate=1e-3", "save_every=3", "precision=fp32"]
-# A rank that exits while these threads run is sometimes aborted, after all work is done.
-NO_THREADS = "threads of gloo at exit: []"
+from atlas.store.run_folders import read_manifest
+from tests.training.launched_runs import (
+    NO_THREADS,
+    OBJECTIVE,
+    finish,
+    free_port,
+    kill_a_rank_after_a_state,
+    largest_difference,
+    losses,
+    make_inputs,
+    rows,
+    start,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
 def inputs(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Thirteen trajectories: the last optimizer step has fewer examples than processes."""
-    folder = tmp_path_factory.mktemp("inputs")
-    trajectories = write_trajectories(
-        folder / "t", [make_trajectory(2 + index % 5, f"t{index}") for index in range(13)]
-    )
-    select_steps(SelectConfig(selector="random"), trajectories, folder / "s")
-    return [
-        "--trajectories",
-        str(trajectories),
-        "--selection",
-        str(folder / "s"),
-        "--model",
-        str(tiny_model_folder),
-    ]
-
-
-def start(inputs: list[str], out: Path, ranks: int, *settings: str) -> subprocess.Popen[str]:
-    launcher = (
-        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-        if ranks > 1
-        else []
-    )
-    command = [
-        sys.executable,
-        *launcher,
-        "-m",
-        "tests.training.atlas_and_threads",
-        "train",
-        *inputs,
-        "--out",
-        str(out),
-        *SETTINGS,
-        *settings,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """What a process that ends well has printed."""
-    output, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors[-2000:]
-    return output, errors
-
-
-def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return make_inputs(tiny_model_folder, tmp_path_factory.mktemp("inputs"))
 
 
 def test_two_processes_train_to_the_same_losses_and_weights_as_one_and_print_once(
@@ -85,11 +37,8 @@ def test_two_processes_train_to_the_same_losses_and_weights_as_one_and_print_onc
     assert errors.count(NO_THREADS) == 2
     assert len(losses(tmp_path / "two")) == 20
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
-    one, two = (
-        load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("one", "two")
-    )
-    assert one.keys() == two.keys()
-    assert all((one[name] - two[name]).abs().max() < 1e-4 for name in one)
+    one, two = (weights(tmp_path / name) for name in ("one", "two"))
+    assert largest_difference(one, two) < 1e-4
 
 
 def test_two_processes_have_the_held_out_loss_of_one(inputs: list[str], tmp_path: Path) -> None:
@@ -99,10 +48,7 @@ def test_two_processes_have_the_held_out_loss_of_one(inputs: list[str], tmp_path
     finish(alone)
     finish(together)
     one, two = (
-        [row for line in lines if "held_out_loss" in (row := json.loads(line))]
-        for lines in (
-            (tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("one", "two")
-        )
+        [row for row in rows(tmp_path / name) if "held_out_loss" in row] for name in ("one", "two")
     )
     assert [row["step"] for row in two] == [row["step"] for row in one]
     values = [row["held_out_loss"] for row in one]
@@ -139,16 +85,7 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_to_the_same_losses(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(start(inputs, whole, 2, "epochs=40"))
     process = start(inputs, killed, 2, "epochs=40")
-    deadline = time.monotonic() + 120
-    while not list(killed.glob("resume.partial/checkpoint-*/trainer_state.json")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert "SIGKILL" in errors
+    kill_a_rank_after_a_state(process, killed)
     finish(start(inputs, killed, 2, "epochs=40"))
     assert losses(killed) == losses(whole)
     written = (killed / "manifest.json").stat().st_mtime_ns
@@ -156,3 +93,41 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_to_the_same_losses(
     assert (killed / "manifest.json").stat().st_mtime_ns == written, (
         "all processes pass over a finished run"
     )
+
+
+def test_two_nodes_on_one_machine_train_as_two_processes_do(
+    inputs: list[str], tmp_path: Path
+) -> None:
+    """Two agents of torchrun with one process each, which find each other on the loopback."""
+    settings = (OBJECTIVE, "kl_weight=0.5", "epochs=2")
+    finish(start(inputs, tmp_path / "two", 2, *settings))
+    address = ("--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--local-addr", "127.0.0.1")
+    node = ("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-id", "atlas", *address)
+    nodes = [start(inputs, tmp_path / "nodes", 1, *settings, launcher=node) for _ in range(2)]
+    printed = [finish(each)[0] for each in nodes]
+    assert sum(output.count("\nout:") for output in printed) == 1
+    assert rows(tmp_path / "nodes") == rows(tmp_path / "two")
+    assert largest_difference(weights(tmp_path / "nodes"), weights(tmp_path / "two")) == 0
+
+
+@pytest.mark.slow
+def test_what_an_objective_silences_is_counted_over_ranks_and_across_a_resume(
+    inputs: list[str], tmp_path: Path
+) -> None:
+    settings = ("objective=dft", "log_every=2", "save_every=3", "epochs=20", "learning_rate=1e-2")
+    one, whole, killed = (tmp_path / name for name in ("one", "whole", "killed"))
+    finish(start(inputs, one, 1, *settings))
+    finish(start(inputs, whole, 2, *settings))
+    kill_a_rank_after_a_state(start(inputs, killed, 2, *settings), killed)
+    finish(start(inputs, killed, 2, *settings))
+    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    alone, together = (read_manifest(run).summary for run in (one, whole))
+    names = {name for name in alone if name.startswith("silenced")} | {"mean_factor"}
+    assert 0 < alone["silenced"] < 1
+    for name in names:
+        assert together[name] == pytest.approx(alone[name], abs=2e-3)
+        assert read_manifest(killed).summary[name] == together[name]
+    # A row counts the tokens since the row before it.
+    silenced = [row["silenced"] for row in rows(whole)]
+    assert silenced == pytest.approx([row["silenced"] for row in rows(one)], abs=2e-2)
+    assert silenced[-1] < silenced[0]

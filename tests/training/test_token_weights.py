@@ -100,6 +100,14 @@ def test_a_weighted_mean_over_tokens_is_each_normalizer_as_it_is_defined(
     )
 
 
+def weighted_by(step_weights: str, **settings: Any) -> TrainConfig:
+    given = {"model": "m", "step_weights": step_weights, **settings}
+    return TrainConfig.model_validate(given)
+
+
+by_none, by_score, by_annotation = map(weighted_by, ("none", "score", "annotation"))
+
+
 def selection_of(trajectory: Trajectory, scores: dict[int, float | None]) -> Selection:
     steps = tuple(CriticalStep(index=index, score=score) for index, score in sorted(scores.items()))
     return Selection(
@@ -126,28 +134,97 @@ def test_a_score_that_is_no_weight_is_named_with_its_trajectory_and_step(bad: fl
     trajectory = make_trajectory(4, "t7")
     expected = f"trajectory t7, step 2 has {'no score' if bad is None else f'the score {bad}'}"
     with pytest.raises(DataError, match=expected) as error:
-        weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), "score")
+        weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), by_score)
     assert "step_weights=none" in str(error.value)
-    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), "none") == {
+    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), by_none) == {
         1: 1.0,
         2: 1.0,
     }
 
 
+@pytest.mark.parametrize("bad", [-0.21, -1.5, math.nan, -math.inf, None])
+def test_a_weight_below_the_lowest_that_is_allowed_is_named(bad: float | None) -> None:
+    trajectory = make_trajectory(4, "t7")
+    config = weighted_by("score", lowest_weight=-0.2)
+    with pytest.raises(DataError, match=r"t7, step 2 has .* from lowest_weight=-0\.2"):
+        weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5, 2: bad}), config)
+    given: dict[int, float | None] = {0: 0.0, 1: -0.2, 2: 3.0}
+    assert weights_of_steps(trajectory, selection_of(trajectory, given), config) == given
+
+
+def test_the_message_for_a_negative_weight_says_how_to_allow_it() -> None:
+    trajectory = make_trajectory(4, "t7")
+    with pytest.raises(DataError, match=r"set lowest_weight=-0\.3 to train away"):
+        weights_of_steps(trajectory, selection_of(trajectory, {1: -0.3}), by_score)
+    with pytest.raises(ValueError, match="needs step_weights=score or annotation"):
+        weighted_by("none", lowest_weight=-0.3)
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+def test_negative_weights_are_divided_by_the_sum_of_their_absolute_values(
+    tokenizer: Any, normalizer: LossNormalizer
+) -> None:
+    trajectory = make_trajectory(4, "t")
+    built = build_examples(
+        [(trajectory, selection_of(trajectory, {0: 0.5, 1: 0.0, 2: -0.25}))],
+        Renderer(tokenizer),
+        weighted_by("score", lowest_weight=-0.25, loss_normalizer=normalizer),
+    )
+    weights = supervised_weights(built.examples)
+    signs = {float(sign) for sign in np.sign(weights)}
+    assert signs == {-1.0, 0.0, 1.0}
+    assert (built.num_supervised_steps, built.num_negative_steps) == (3, 1)
+    share = -weights[weights < 0].sum() / np.abs(weights).sum()
+    assert built.negative_share == pytest.approx(share)
+    if normalizer == "trajectories":
+        assert np.abs(weights).sum() == pytest.approx(1)
+    if normalizer == "steps":
+        assert share == pytest.approx(0.25 / 0.75)
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+def test_a_trajectory_whose_weights_are_all_0_is_left_out(
+    tokenizer: Any, normalizer: LossNormalizer
+) -> None:
+    trajectory = make_trajectory(4, "t")
+    built = build_examples(
+        [(trajectory, selection_of(trajectory, {0: 0.0, 2: 0.0}))],
+        Renderer(tokenizer),
+        weighted_by("score", lowest_weight=-0.25, loss_normalizer=normalizer),
+    )
+    assert built.examples == ()
+    assert "has the weight 0" in built.problems[0].reason
+
+
+def test_a_held_out_loss_leaves_out_steps_with_a_negative_weight(tokenizer: Any) -> None:
+    pairs = []
+    for number, scores in enumerate(({0: 1.0, 2: -0.5}, {1: -0.5}, {0: 1.0}, {0: -0.5, 1: 0.5})):
+        trajectory = make_trajectory(4, f"t{number}")
+        pairs.append((trajectory, selection_of(trajectory, dict(scores))))
+    config = weighted_by("score", lowest_weight=-0.5, held_out=0.7)
+    built = build_examples(pairs, Renderer(tokenizer), config)
+    held = {one.trajectory_id for one in built.held_out}
+    assert built.num_held_out == 3
+    assert held
+    assert "t1" not in held
+    assert all((one.target_weights >= 0).all() for one in built.held_out)
+    assert all(one.target_weights.any() for one in built.held_out)
+
+
 def test_weights_come_from_the_selection_or_from_the_source() -> None:
     trajectory = annotated(make_trajectory(4), {1: 3.0, 2: 0.0})
-    assert weights_of_steps(trajectory, selection_of(trajectory, {0: 0.25, 1: 0.5}), "score") == {
+    assert weights_of_steps(trajectory, selection_of(trajectory, {0: 0.25, 1: 0.5}), by_score) == {
         0: 0.25,
         1: 0.5,
     }
-    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5}), "annotation") == {
+    assert weights_of_steps(trajectory, selection_of(trajectory, {1: 0.5}), by_annotation) == {
         1: 3.0
     }
     for step, found in ((2, "the score 0.0"), (3, "no score")):
         with pytest.raises(
             DataError, match=f"step {step} has {found} in the annotation of its source"
         ):
-            weights_of_steps(trajectory, selection_of(trajectory, {step: 0.5}), "annotation")
+            weights_of_steps(trajectory, selection_of(trajectory, {step: 0.5}), by_annotation)
 
 
 def thinking_trajectory(name: str) -> Trajectory:

@@ -42,6 +42,7 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
         "out": ("num_supervised_steps", "num_steps", "num_supervised_tokens", "num_tokens"),
         "loss": ("final_loss", "held_out_loss", "held_out_loss_before", "final_kl"),
+        "objective": ("objective", "silenced", "mean_factor", "num_negative_steps"),
         "run": ("optimizer_steps", "train_seconds", "precision", "num_processes"),
         "engine": ("engine", "attention"),
         "limited": ("limited",),
@@ -99,6 +100,10 @@ def tell(manifest: Any, out: Path) -> None:
     say(f"in:        {', '.join(came_in)}")
     for label, text in _summary_lines(manifest).items():
         say(f"{label + ':':11}{f'{out}: {text}'.removesuffix(': ') if label == 'out' else text}")
+    for layer in manifest.summary.get("layers", ()):
+        cost = f", {layer['cost_usd']:,.4f} USD" if layer.get("cost_usd") is not None else ""
+        asked = f"{layer['requests']:,} requests{cost}" if layer["requests"] else "nothing asked"
+        say(f"layer:     {layer['layer']} decided {layer['decided']:,} trajectories; {asked}")
     say(f"left out:  {left_out(out / 'problems.jsonl')}")
     _tell_outcomes(manifest, out)
     chosen = manifest.summary.get("chosen_by", {})
@@ -171,8 +176,23 @@ def _name_of(value: Any) -> Any:
 
 
 def tell_estimate(estimate: Any, config: Any) -> None:
-    """Print what a selection would ask; nothing was sent."""
+    """Print what a selection would ask, layer by layer; nothing was sent."""
+    below = estimate.below
+    if below is not None:
+        say(f"layer 1:   {estimate.checker}, which costs nothing")
+        say("layer 2:   the smaller model, about every trajectory:")
+        tell_estimate(below, config.small)
+        say(f"layer 3:   only where 1 and 2 overlap by less than {config.agreement:g}; at most:")
     usage = estimate.usage
+    if not estimate.has_price:
+        where = config.endpoint.base_url or "this machine"
+        say(f"would read: {estimate.trajectories:,} trajectories with {config.model} at {where}")
+        if estimate.num_problems:
+            say(f"problems:  {estimate.num_problems:,} of them cannot be read; a run says why")
+        passes = f"{usage.requests:,} forward passes"
+        say(f"passes:    {passes}; more where the chat template rewrites history")
+        say(f"tokens:    about {usage.input_tokens:,} (4 characters a token). Nothing was read.")
+        return
     if estimate.cost_usd is not None:
         price = f"about {estimate.cost_usd:,.2f} USD by {estimate.price_source}"
     else:
@@ -187,10 +207,16 @@ def tell_estimate(estimate: Any, config: Any) -> None:
     say(f"would ask: {config.model} about {estimate.trajectories:,} trajectories, in {requests}")
     say(f"tokens:    {tokens} (4 characters a token)")
     say(f"price:     {price}. Nothing was sent.")
+    if below is not None and None not in (below.cost_usd, estimate.cost_usd):
+        low, high = below.cost_usd, below.cost_usd + estimate.cost_usd
+        say(f"together:  {low:,.2f} USD if layers 1 and 2 agree everywhere, {high:,.2f} if nowhere")
 
 
 def tell_pilot(pilot: Any, config: Any, command: str) -> None:
     """Print what a pilot paid, and what the other trajectories will cost."""
+    if pilot.below is not None:
+        tell_pilot(pilot.below, config.small, "")
+        say(f"settled:   {pilot.num_settled:,} of {pilot.below.num_answered:,} by the layers below")
     cost = "" if pilot.paid_usd is None else f" ({pilot.paid_usd:,.4f} USD)"
     answers = f"{pilot.num_answered:,} have an answer, {pilot.num_problems:,} of them unusable"
     say(f"pilot:     asked {config.model} about {pilot.num_asked:,} trajectories; {answers}")
@@ -201,7 +227,8 @@ def tell_pilot(pilot: Any, config: Any, command: str) -> None:
     if pilot.seconds_left is not None:
         left.append(f"about {_forecast(pilot.seconds_left, ',.1f', 60)} minutes")
     say(f"left:      {pilot.num_left:,} trajectories: {', '.join(left)} (95 % intervals)")
-    say(f"next:      {command} pays nothing again; it asks about the trajectories that are left.")
+    if command:
+        say(f"next:      {command} pays nothing again; it asks about the others.")
 
 
 def _tokens(usage: Any) -> str:

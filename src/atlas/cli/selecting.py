@@ -59,10 +59,14 @@ def select(
     """
     from atlas.selection.estimate_cost import estimate_cost
     from atlas.selection.pilot import run_pilot
+    from atlas.selection.plan_selection import plan_selection
     from atlas.selection.select_steps import SelectConfig, select_steps
 
     config = read_config(SelectConfig, settings, is_run=not dry_run, selector=selector)
-    if dry_run:
+    if dry_run and (plan := plan_selection(config, trajectories, out)) is not None:
+        for line in plan:
+            say(line)
+    elif dry_run:
         tell_estimate(estimate_cost(config, trajectories, out), config.selector.settings)
     elif pilot:
         found = run_pilot(config, trajectories, out)

@@ -65,25 +65,37 @@ class KindList:
 
 
 def list_settings(commands: tuple[str, ...]) -> Iterator[SettingsOf | KindList]:
-    """The settings of commands, then those of their kinds, then the sections of all of them."""
+    """The settings of commands, then those of their kinds, then the sections of all of them.
+
+    A row of a kind may have kinds in its turn, as the selector `pivot` has players.
+    """
     kinds: dict[str, Kind] = {}
     sections: dict[str, type[Config]] = {}
     for name in commands:
         config = CONFIG_OF[name]
         yield _settings_of(f"atlas {name}", config)
-        for section in sections_of(config).values():
-            if isinstance(section, Kind):
-                kinds[section.noun] = section
+        kinds |= _kinds_of(config)
         sections |= _inner_configs(config)
-    for noun, kind in kinds.items():
+    waiting = list(kinds.values())
+    for kind in waiting:
+        noun = kind.noun
         yield KindList(noun, tuple((name, kind.describe(name)) for name in kind.table))
         for name in kind.table:
             settings = config_class(kind.find(name))
             if settings.model_fields:
                 yield _settings_of(f"{noun} {name}", settings, kind.describe(name))
             sections |= _inner_configs(settings)
+            new = {key: one for key, one in _kinds_of(settings).items() if key not in kinds}
+            kinds |= new
+            waiting += new.values()
     for title, config in sorted(sections.items()):
         yield _settings_of(f"section {title}", config)
+
+
+def _kinds_of(config: type[Config]) -> dict[str, Kind]:
+    """The kinds among the fields of a config, by their noun."""
+    found = sections_of(config).values()
+    return {section.noun: section for section in found if isinstance(section, Kind)}
 
 
 def _settings_of(title: str, config: type[Config], sentence: str | None = None) -> SettingsOf:

@@ -31,6 +31,10 @@ SKILLS_HELP = (
     "Ask standard questions instead (lm-evaluation-harness), to see what tuning did to the model's "
     "other skills."
 )
+OBJECTIVE_HELP = (
+    "What each supervised token counts: none, dft, eaft, eksft, clip, mask_low_probability, or "
+    "package.module:Class."
+)
 PLAYER_HELP = "Who asks the model: local, endpoint, or package.module:Class."
 
 
@@ -41,6 +45,7 @@ def train(
     out: Out,
     settings: Settings = None,
     model: Model = None,
+    objective: Annotated[str | None, option("--objective", OBJECTIVE_HELP)] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Tune a model with loss on the selected steps only, the whole trajectory in its context."""
@@ -48,7 +53,9 @@ def train(
     from atlas.training.train_agent import TrainConfig, train_agent
 
     with meet_ranks() as ranks:
-        config = ranks.together(lambda: read_config(TrainConfig, settings, model=model))
+        config = ranks.together(
+            lambda: read_config(TrainConfig, settings, model=model, objective=objective)
+        )
         if dry_run:
             from atlas.training.dry_run import print_training_plan
 

@@ -8,10 +8,12 @@ from typing import Any
 from atlas.records import CRITICAL_KINDS
 from atlas.reporting.arms import Arm, Training, TrainingData
 from atlas.reporting.position_bins import count_positions
-from atlas.reporting.report import Budget, SelectionProfile, SourcedEstimate
+from atlas.reporting.report import Budget, SelectionProfile, Silencing, SourcedEstimate
 
 RUN_MEAN = "mean over runs, with the smallest and the largest"
 SINGLE = "as recorded"
+# Tokens of steps without a kind.
+NO_KIND = "no_kind"
 
 
 def measure_budget(arm: Arm) -> Budget | None:
@@ -29,6 +31,20 @@ def measure_budget(arm: Arm) -> Budget | None:
     # The other numbers have the same names in the summary of a training.
     others = [name for name in Budget.model_fields if name not in known]
     return Budget(**known, **{name: _over_runs(trainings, name) for name in others})
+
+
+def measure_silencing(arm: Arm) -> Silencing | None:
+    """What the objective of an arm's trainings silenced; None without an objective."""
+    trainings = arm.trainings
+    if not any("silenced" in training.folder.manifest.summary for training in trainings):
+        return None
+    names = {"all": "silenced"} | {kind: f"silenced_{kind}" for kind in (*CRITICAL_KINDS, NO_KIND)}
+    shares = {row: _over_runs(trainings, name) for row, name in names.items()}
+    return Silencing(
+        objective=str(trainings[0].folder.manifest.summary.get("objective", "none")),
+        mean_factor=_over_runs(trainings, "mean_factor"),
+        shares={row: share for row, share in shares.items() if share.value is not None},
+    )
 
 
 def profile_selection(arm: Arm) -> SelectionProfile | None:

@@ -15,7 +15,7 @@ from atlas.presenting.svg import for_file
 from atlas.records import Problem
 from atlas.reporting.arm_styles import page_marks
 from atlas.reporting.arms import Arm, RunFolder, evaluations_of
-from atlas.reporting.budgets import measure_budget, profile_selection
+from atlas.reporting.budgets import measure_budget, measure_silencing, profile_selection
 from atlas.reporting.compare_arms import compare_arms
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.document import write_document
@@ -118,6 +118,7 @@ def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> Ar
         role=roles.get(arm.name, "control"),
         num_runs=len(arm.runs),
         budget=measure_budget(arm),
+        silencing=measure_silencing(arm),
         results=tuple(measure_split(arm, split, config) for split in splits),
         selection=profile_selection(arm),
         losses=tuple(training.loss for training in arm.trainings if training.loss),

@@ -25,6 +25,7 @@ from atlas.reporting.training_tables import (
     kind_table,
     position_table,
     provenance_table,
+    silencing_table,
     versions_text,
 )
 from atlas.reporting.verdicts import VERDICTS, split_label
@@ -155,7 +156,9 @@ def _sections(report: Report) -> Iterator[ReportSection]:
         "What each arm was trained on. The loss was computed on supervised steps and tokens; the "
         "rest of each trajectory was context."
     )
-    yield _section("budgets", "Arms and budgets", lead, tables=[budget_table(report)])
+    silenced = silencing_table(report)
+    shown = [budget_table(report), *(() if silenced.is_empty else (silenced,))]
+    yield _section("budgets", "Arms and budgets", lead, tables=shown)
 
     lead = (
         "The same success rates by group of tasks, the easiest for "

@@ -77,6 +77,18 @@ class Budget(Record):
     final_loss: SourcedEstimate
 
 
+class Silencing(Record):
+    """What the objective of a training left without weight, by the kind of the step.
+
+    `shares` has a row for all steps, for each kind and for steps without a kind, as far as there
+    are such tokens.
+    """
+
+    objective: str
+    mean_factor: SourcedEstimate
+    shares: dict[str, SourcedEstimate]
+
+
 class SelectionProfile(Record):
     """Positions and kinds of the selected steps of an arm."""
 
@@ -108,6 +120,7 @@ class ArmReport(Record):
     role: Role
     num_runs: int
     budget: Budget | None
+    silencing: Silencing | None = None
     results: tuple[SplitResult, ...]
     selection: SelectionProfile | None
     losses: tuple[LossCurve, ...]

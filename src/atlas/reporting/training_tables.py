@@ -15,6 +15,7 @@ from atlas.presenting.wording import (
     share,
     thousands,
 )
+from atlas.reporting.budgets import NO_KIND
 from atlas.reporting.report import ArmReport, Budget, Report, RunReport, SelectionProfile
 from atlas.reporting.tables import ROLE_LABELS, arm_rows
 from atlas.statistics.estimate import Estimate
@@ -33,6 +34,29 @@ def budget_table(report: Report) -> Table:
         ("Arm", "Selector", "Budget", *supervised, *effort),
         arm_rows(_budget_cells(arm, arm.budget) for arm in report.arms),
         text_columns=[1],
+    )
+
+
+def silencing_table(report: Report) -> Table:
+    """The share of supervised tokens that each objective silenced, by the kind of the step."""
+    rows = {"all": "All steps"} | {kind: label.capitalize() for kind, label in KIND_LABELS.items()}
+    rows[NO_KIND] = "No kind"
+
+    def cells(arm: ArmReport) -> tuple[str, ...] | None:
+        found = arm.silencing
+        if found is None:
+            return None
+        shares = (percent(found.shares[row]) if row in found.shares else DASH for row in rows)
+        name = one_line(found.objective, MAX_LABEL)
+        return (arm.label, name, *shares, decimal(found.mean_factor))
+
+    return plain_table(
+        "Supervised tokens that counted less than a tenth, over the whole training, by the first "
+        "kind of their step",
+        ("Arm", "Objective", *rows.values(), "Mean factor"),
+        arm_rows(map(cells, report.arms)),
+        text_columns=[1],
+        compact=True,
     )
 
 

@@ -26,6 +26,7 @@ from atlas.selection.selectors.base import (
     HasForecast,
     Scorer,
     Selector,
+    TellsProgress,
 )
 from atlas.selection.trajectory_counts import count_steps, count_trajectories, read_sizes
 from atlas.store.readers import read_trajectories
@@ -153,9 +154,13 @@ async def _answer_missing(
             if meter is not None:
                 meter.count(answer)
 
+        if isinstance(selector, TellsProgress):
+            selector.report_progress(bar.tell)
         try:
             if job.open_asker is None or job.workers == 1:
                 return await answer_each(job.ask, concurrency, missing, keep, meter)
+            if meter is not None:
+                meter.pay_by_answer()
             async with open_askers(job.open_asker, job.workers) as (remote, num_workers):
                 ask: Ask[AnswerT] = remote
                 of_all = replace(concurrency, trajectories=concurrency.trajectories * num_workers)

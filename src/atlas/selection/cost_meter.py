@@ -35,13 +35,21 @@ HOPELESS_AFTER = 20
 class CostMeter:
     """What a run has paid, what is in flight, and whether one more trajectory fits under the limit.
 
-    For selectors without HasPayments, the usage of a selection is counted when it arrives.
+    For selectors without HasPayments, and for those in other processes, the usage of a selection is
+    counted when it arrives.
     """
 
     def __init__(
-        self, run: Run, price: Price | None, config: SelectConfig, selector: HasEstimate
+        self,
+        run: Run,
+        price: Price | None,
+        config: SelectConfig,
+        selector: HasEstimate,
+        paid_below_usd: float = 0.0,
     ) -> None:
         self.price = price
+        # What a cheaper model was paid, which counts under the same limit.
+        self._paid_below_usd = paid_below_usd
         self._limit_usd = selector.config.max_cost_usd
         self._config = config
         self._selector = selector
@@ -62,10 +70,15 @@ class CostMeter:
         self._under_way_usd = 0.0
         # The cost of this process's answers, and their estimated cost.
         self._answered_usd = self._estimated_usd = 0.0
+        self._pays_by_answer = not isinstance(selector, HasPayments)
         if isinstance(selector, HasPayments):
             selector.report_payments(self.pay)
         if isinstance(selector, HasUnusable):
             selector.report_unusable(self._unusable.append)
+
+    def pay_by_answer(self) -> None:
+        """Count the usage of each selection, because other processes ask the model."""
+        self._pays_by_answer = True
 
     def take_over(
         self, answers: Iterable[Selection | StepScores], num_trajectories: int
@@ -101,7 +114,7 @@ class CostMeter:
         if not isinstance(answer, Selection):
             return
         usage = answer.usage
-        if not isinstance(self._selector, HasPayments):
+        if self._pays_by_answer:
             self.pay(usage)
             has_tokens = usage.input_tokens + usage.output_tokens > 0
             self._is_untold |= answer.problem is None and usage.requests > 0 and not has_tokens
@@ -159,6 +172,10 @@ class CostMeter:
         return cost_usd(self.paid, self.price) or 0.0
 
     @property
+    def _spent_usd(self) -> float:
+        return self.cost_usd + self._paid_below_usd
+
+    @property
     def is_idle(self) -> bool:
         return not self._under_way
 
@@ -179,7 +196,7 @@ class CostMeter:
 
     def reserve(self, trajectory_id: str, estimated_usd: float) -> bool:
         """Reserve the cost of a trajectory if it fits under the limit; returns whether it did."""
-        would_be_usd = self.cost_usd + self._expect_usd(self._under_way_usd + estimated_usd)
+        would_be_usd = self._spent_usd + self._expect_usd(self._under_way_usd + estimated_usd)
         if estimated_usd and self._limit_usd is not None and would_be_usd > self._limit_usd:
             return False
         self._under_way[trajectory_id] = estimated_usd
@@ -189,7 +206,7 @@ class CostMeter:
     def limit_error(self, trajectory_id: str, estimated_usd: float) -> CostLimitError:
         """The error for a trajectory that does not fit although nothing is in flight."""
         return CostLimitError(
-            f"this run has paid {self.cost_usd:.4f} USD, and trajectory '{trajectory_id}' is "
+            f"this run has paid {self._spent_usd:.4f} USD, and trajectory '{trajectory_id}' is "
             f"expected to take about {self._expect_usd(estimated_usd):.4f} more: together over "
             f"max_cost_usd={self._limit_usd:g}. What was answered is kept: run the same command "
             "again with a higher max_cost_usd to go on."

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -24,7 +26,7 @@ from atlas.models.local.load import (
     model_input,
     rendering_inputs,
 )
-from atlas.records import Problem, Trajectory
+from atlas.records import Problem, Trajectory, Usage
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
 from atlas.selection.selectors.base import (
@@ -35,6 +37,7 @@ from atlas.selection.selectors.base import (
     SelectorContext,
     problem_with,
 )
+from atlas.selection.text_features import message_text
 from atlas.store.run_folders import Input
 from atlas.terminal.progress import say
 
@@ -92,11 +95,20 @@ class LikelihoodConfig(Config):
         return self
 
 
+# For the estimate of a dry run.
+CHARS_PER_TOKEN = 4
+
 LikelihoodT = TypeVar("LikelihoodT", bound=LikelihoodConfig)
 
 
 class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
-    """Scores steps by what `model` computes for their tokens. The model is loaded at first use."""
+    """Scores steps by what `model` computes for their tokens. The model is loaded at first use.
+
+    Attributes:
+        num_models: how many models read each text.
+    """
+
+    num_models: ClassVar[int] = 1
 
     def __init__(self, config: LikelihoodT, context: SelectorContext) -> None:
         super().__init__(config, context)
@@ -109,8 +121,32 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
     def rate(self, *read: list[StepTokens]) -> Scores:
         """A score for each step, from its tokens as measured by each model (one list per model).
 
-        It is None for a step without tokens.
+        With several `texts`, there is one list per model and text. It is None for a step without
+        tokens.
         """
+
+    def texts(self, trajectory: Trajectory) -> list[Trajectory]:
+        """What each model reads for one trajectory: the trajectory itself, or variants of it.
+
+        Raises:
+            DataError: a variant cannot be made of this trajectory.
+        """
+        return [trajectory]
+
+    def reading(self, trajectory: Trajectory) -> Usage:
+        """Approximately what the models read: one forward pass for each text and each model.
+
+        Where a chat template rewrites history, each step takes a pass.
+        """
+        try:
+            texts = self.texts(with_tools(trajectory, self._tools))
+        except DataError:
+            # This trajectory will be a problem, at no cost.
+            return Usage()
+        sizes = [_num_chars(text) // CHARS_PER_TOKEN for text in texts if text.steps]
+        return Usage(
+            requests=self.num_models * len(sizes), input_tokens=self.num_models * sum(sizes)
+        )
 
     def num_likeliest(self) -> int:
         """How many of the most likely tokens an endpoint has to report per position."""
@@ -139,11 +175,33 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
         """
         if not self._scorers:
             self._scorers = self.load()
-        trajectory = with_tools(trajectory, self._tools)
         try:
-            return self.rate(*[await _read(scorer, trajectory) for scorer in self._scorers])
+            texts = self.texts(with_tools(trajectory, self._tools))
+            self._check_that_texts_differ(texts)
+            return self.rate(
+                *[
+                    await _read(scorer, text, is_counted=number == 0)
+                    for scorer in self._scorers
+                    for number, text in enumerate(texts)
+                ]
+            )
         except DataError as error:
             return problem_with(trajectory.id, str(error))
+
+    def _check_that_texts_differ(self, texts: Sequence[Trajectory]) -> None:
+        """Raise DataError if the chat template leaves out what makes the texts differ."""
+        if len(texts) < 2 or not texts[0].steps:
+            return
+        renderer = self._scorers[0].renderer
+        try:
+            written = {renderer.render(text.messages, tools=text.tools) for text in texts}
+        except ModelError as error:
+            raise DataError(str(error)) from error
+        if len(written) < len(texts):
+            raise DataError(
+                f"the chat template of {renderer.name} does not write what is added before the "
+                "first response. Give another one by chat_template=…"
+            )
 
     async def close(self) -> None:
         for scorer in self._scorers[:1]:
@@ -188,6 +246,11 @@ class LikelihoodSelector(SelectorBase[LikelihoodT], ABC):
             ) from None
 
 
-async def _read(scorer: ModelScorer, trajectory: Trajectory) -> list[StepTokens]:
-    read = scorer.read(trajectory)
+async def _read(scorer: ModelScorer, trajectory: Trajectory, is_counted: bool) -> list[StepTokens]:
+    read = scorer.read(trajectory, is_counted)
     return await read if inspect.isawaitable(read) else read
+
+
+def _num_chars(trajectory: Trajectory) -> int:
+    schemas = sum(len(json.dumps(tool)) for tool in trajectory.tools)
+    return schemas + sum(len(message_text(message)) for message in trajectory.messages)

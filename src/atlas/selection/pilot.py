@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from inspect import isawaitable
@@ -23,11 +23,18 @@ from atlas.selection.answer_each import Ask
 from atlas.selection.config import SelectConfig
 from atlas.selection.cost_meter import CostMeter
 from atlas.selection.costs import cost_usd, price_of
+from atlas.selection.layers import Layers, Settled, layers_of, paid_below, settle
 from atlas.selection.select_steps import prepare_selection, selection_job
-from atlas.selection.selectors.base import Concurrency, HasConcurrency, HasEstimate, Selector
+from atlas.selection.selectors.base import (
+    Concurrency,
+    HasConcurrency,
+    HasEstimate,
+    Scorer,
+    Selector,
+)
 from atlas.store.readers import SELECTION_FILE, read_trajectories
 from atlas.store.record_log import read_log
-from atlas.store.run_folders import start_run
+from atlas.store.run_folders import Input, is_finished, start_run
 
 # Resamples of the pilot's trajectories for an interval.
 NUM_DRAWS = 2_000
@@ -55,6 +62,9 @@ class Pilot:
         paid: what the run has paid so far.
         paid_usd, usd_left: None if no price is known.
         seconds_left: None if this call asked nothing, or asked in batches.
+        model: the model that is asked.
+        below: for a selector that asks a cheaper model first, the pilot of that model.
+        num_settled: how many of the pilot's trajectories the layers below settled.
     """
 
     num_asked: int
@@ -66,6 +76,9 @@ class Pilot:
     tokens_left: Forecast
     usd_left: Forecast | None
     seconds_left: Forecast | None
+    model: str = ""
+    below: Pilot | None = None
+    num_settled: int = 0
 
 
 def run_pilot(config: SelectConfig, trajectories: Path, out: Path) -> Pilot:
@@ -79,6 +92,17 @@ def run_pilot(config: SelectConfig, trajectories: Path, out: Path) -> Pilot:
         The other errors are those of `select_steps`.
     """
     selector, inputs, kept = prepare_selection(config, trajectories, out)
+    return _run_pilot(selector, inputs, kept, config, trajectories, out)
+
+
+def _run_pilot(
+    selector: Selector | Scorer,
+    inputs: Mapping[str, Input],
+    kept: Mapping[str, Selection],
+    config: SelectConfig,
+    trajectories: Path,
+    out: Path,
+) -> Pilot:
     if not isinstance(selector, HasEstimate) or not isinstance(selector, Selector):
         raise ConfigError(
             f"selector '{config.selector.name}' does not ask a model by the token, so a pilot "
@@ -97,13 +121,24 @@ def run_pilot(config: SelectConfig, trajectories: Path, out: Path) -> Pilot:
     with start_run(out, "select", config, inputs) as run:
         if run.finished:
             raise ConfigError(f"{out} is finished, so there is nothing left to forecast.")
-        with closing(CostMeter(run, price, config, selector)) as meter:
+        settled, below = Settled(), None
+        if (layers := layers_of(selector, config, out)) is not None:
+            if not is_finished(layers.small, "select"):
+                below = _pilot_below(layers, kept, trajectories)
+            settled = settle(layers, trajectories, kept)
+            kept = {**kept, **settled.selections}
+        with closing(CostMeter(run, price, config, selector, paid_below(layers))) as meter:
             answer_all(run, timed, trajectories, kept, meter, True, config.limit, only=sample)
             paid = meter.paid.usage
     found = {one.trajectory_id: one for one in read_log(out / SELECTION_FILE, Selection)}
     answers = [found[id_] for id_ in estimates if id_ in found]
-    asked = [answer for answer in answers if answer.usage.requests]
-    if not asked:
+    # What the layers below settled costs this model nothing.
+    usages = {
+        one.trajectory_id: Usage() if one.trajectory_id in settled.selections else one.usage
+        for one in answers
+        if one.usage.requests
+    }
+    if not usages:
         raise DataError(
             f"none of {len(sample)} trajectories got an answer, so nothing can be forecast. "
             f"{out / 'problems.jsonl'} has the reasons. The same command tries again."
@@ -111,17 +146,18 @@ def run_pilot(config: SelectConfig, trajectories: Path, out: Path) -> Pilot:
     rest = [estimate for id_, estimate in estimates.items() if id_ not in found]
 
     def left(cost: Callable[[Usage], float]) -> Forecast:
-        pairs = [(cost(one.usage), cost(estimates[one.trajectory_id])) for one in asked]
+        pairs = [(cost(usage), cost(estimates[id_])) for id_, usage in usages.items()]
         return _forecast(pairs, sum(map(cost, rest)))
 
     concurrency = selector.concurrency() if isinstance(selector, HasConcurrency) else Concurrency()
     seconds_left = None
     if seconds and not selector.config.batch:
         rounds = len(rest) / max(1, min(concurrency.trajectories, len(rest)))
-        seconds_left = _forecast([(one, 1.0) for one in seconds.values()], rounds)
+        waits = [*seconds.values(), *(0.0 for _ in settled.selections.keys() & sample)]
+        seconds_left = _forecast([(one, 1.0) for one in waits], rounds)
     return Pilot(
         num_asked=len(seconds),
-        num_answered=len(answers),
+        num_answered=len(answers) - len(settled.selections),
         num_problems=sum(answer.problem is not None for answer in answers),
         num_left=len(rest),
         paid=paid,
@@ -129,7 +165,15 @@ def run_pilot(config: SelectConfig, trajectories: Path, out: Path) -> Pilot:
         tokens_left=left(lambda usage: float(usage.input_tokens + usage.output_tokens)),
         usd_left=None if price is None else left(lambda usage: cost_usd(usage, price) or 0.0),
         seconds_left=seconds_left,
+        model=selector.config.model,
+        below=below,
+        num_settled=len(settled.selections),
     )
+
+
+def _pilot_below(layers: Layers, kept: Mapping[str, Selection], trajectories: Path) -> Pilot:
+    selector, inputs, _ = prepare_selection(layers.config, trajectories, layers.small)
+    return _run_pilot(selector, inputs, kept, layers.config, trajectories, layers.small)
 
 
 def _draw(estimates: dict[str, Usage], size: int, seed: int) -> frozenset[str]:

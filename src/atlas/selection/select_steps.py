@@ -1,9 +1,10 @@
 """Select: `trajectories -> selections`. Finds the critical steps under a budget.
 
-    OUT/selections.jsonl one line per trajectory, in the order of the trajectories OUT/scores.jsonl
-    for selectors that score: the score of each step, selected or not OUT/problems.jsonl
-    trajectories left without a critical step, and why OUT/spent.jsonl for selectors that ask a
-    model: the total that the run paid
+    OUT/selections.jsonl   one line per trajectory, in the order of the trajectories
+    OUT/scores.jsonl       for selectors that score: the score of each step, selected or not
+    OUT/problems.jsonl     trajectories left without a critical step, and why
+    OUT/spent.jsonl        for selectors that ask a model: the total that the run paid
+    OUT/small/             for selectors that ask a cheaper model first: its own run
 
 Each trajectory is read once. Each result is written to disk at once, so a resumed run asks a model
 only for the missing ones.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from inspect import isawaitable
@@ -28,6 +29,15 @@ from atlas.selection.answer_each import AnswerT
 from atlas.selection.config import SelectConfig, make_selector
 from atlas.selection.cost_meter import CostMeter
 from atlas.selection.costs import price_of
+from atlas.selection.layers import (
+    LAYERS_FILE,
+    Layers,
+    Settled,
+    layers_of,
+    paid_below,
+    settle,
+    summarize_layers,
+)
 from atlas.selection.retry_problems import read_kept_selections
 from atlas.selection.scores import SCORES_FILE, StepScores, score_steps, select_by_scores
 from atlas.selection.selectors.base import (
@@ -36,6 +46,7 @@ from atlas.selection.selectors.base import (
     HasDay,
     HasEstimate,
     HasInputs,
+    KeepsRecords,
     Scorer,
     Selector,
 )
@@ -62,6 +73,17 @@ def select_steps(config: SelectConfig, trajectories: StrPath, out: StrPath) -> M
     """
     trajectories, out = map(Path, (trajectories, out))
     selector, inputs, kept = prepare_selection(config, trajectories, out)
+    return _select(selector, inputs, kept, config, trajectories, out)
+
+
+def _select(
+    selector: Selector | Scorer,
+    inputs: Mapping[str, Input],
+    kept: Mapping[str, Selection],
+    config: SelectConfig,
+    trajectories: Path,
+    out: Path,
+) -> Manifest:
     # A cost limit without a known price is reported now.
     price = price_of(selector.config) if isinstance(selector, HasEstimate) else None
     with start_run(out, "select", config, inputs) as run:
@@ -71,8 +93,28 @@ def select_steps(config: SelectConfig, trajectories: StrPath, out: StrPath) -> M
             selector.pin_day(run.manifest.day)
         if not isinstance(selector, HasEstimate):
             return _write(run, selector, config, trajectories, kept, None)
-        with closing(CostMeter(run, price, config, selector)) as meter:
-            return _write(run, selector, config, trajectories, kept, meter)
+        layers, below = layers_of(selector, config, out), None
+        if layers is not None:
+            below = _select_below(layers, trajectories, kept)
+            kept = {**kept, **below.settled.selections}
+        with closing(CostMeter(run, price, config, selector, paid_below(layers))) as meter:
+            return _write(run, selector, config, trajectories, kept, meter, below)
+
+
+@dataclass(frozen=True, slots=True)
+class _Below:
+    """What the layers below the strong model decided, and the summary of the cheaper model."""
+
+    layers: Layers
+    settled: Settled
+    summary: Mapping[str, Any]
+
+
+def _select_below(layers: Layers, trajectories: Path, kept: Mapping[str, Selection]) -> _Below:
+    """Ask the cheaper model about every trajectory that is not kept, in a run of its own folder."""
+    selector, inputs, _ = prepare_selection(layers.config, trajectories, layers.small)
+    manifest = _select(selector, inputs, kept, layers.config, trajectories, layers.small)
+    return _Below(layers, settle(layers, trajectories, kept), manifest.summary)
 
 
 def prepare_selection(
@@ -115,6 +157,7 @@ def _write(
     trajectories: Path,
     kept: Mapping[str, Selection],
     meter: CostMeter | None,
+    below: _Below | None = None,
 ) -> Manifest:
     selections = run.path / SELECTION_FILE
     how = (config.accept_unanswered, config.limit)
@@ -126,7 +169,11 @@ def _write(
         ask = partial(score_steps, selector)
         scoring = AnswerJob(selector, SCORES_FILE, StepScores, ask, _without_scores)
         scoring = _with_workers(scoring, run, config, trajectories)
+        if isinstance(selector, KeepsRecords):
+            selector.keep_records(run)
         outcomes = answer_all(run, scoring, trajectories, {}, meter, *how)
+        if isinstance(selector, KeepsRecords):
+            selector.seal_records(run, outcomes)
         write_records(selections, select_by_scores(run.path / SCORES_FILE, config))
     if meter is not None:
         meter.seal()
@@ -144,6 +191,10 @@ def _write(
             f"trajectories: {reason.rstrip('.')}. Use other settings and another --out."
         )
     run.write_problems(problems)
+    if below is not None and meter is not None:
+        layers, settled = below.layers, below.settled
+        write_records(run.path / LAYERS_FILE, settled.decisions())
+        summary |= summarize_layers(layers, settled, meter.paid, below.summary, summary)
     summary |= _limits(config, trajectories)
     return run.finish(summary | {"chosen_by": describe_choice(selector, config.selector)})
 
@@ -155,6 +206,12 @@ def _with_workers(
     settings = job.selector.config if isinstance(job.selector, HasEstimate) else None
     if config.workers != 1 and getattr(settings, "batch", None):
         raise ConfigError("a batch is sent from one process. Leave workers out, or batch.")
+    if config.workers != 1 and isinstance(job.selector, KeepsRecords):
+        raise ConfigError(
+            f"selector '{config.selector.name}' keeps its records from one process, so workers="
+            f"{config.workers} cannot be used. Leave workers out; a server may run several copies "
+            "of the model."
+        )
     return replace(
         job,
         open_asker=partial(open_asker, config, trajectories, run.manifest.day, job.record),

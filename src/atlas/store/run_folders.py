@@ -240,12 +240,15 @@ def _refuse_foreign_folder(path: Path) -> None:
 
 
 def _holds_work(path: Path) -> bool:
-    """Whether a folder holds results, not only a run's own, unfinished or empty files."""
+    """Whether a folder holds results, not only a run's own, unfinished or empty files.
+
+    A folder in it counts by what it holds: it may be a run, too.
+    """
     own = {*OWN_FILES, *(f"{name}.tmp" for name in OWN_FILES), "problems.jsonl"}
     return any(
         file.name not in own
         and not is_temporary(file)
-        and not (file.is_file() and file.stat().st_size == 0)
+        and (_holds_work(file) if file.is_dir() else file.stat().st_size > 0)
         for file in path.iterdir()
     )
 

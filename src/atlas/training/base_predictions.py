@@ -38,7 +38,8 @@ def with_base_log_probs(
     engine.model.eval()
     try:
         with computing():
-            found = _compute([examples[place] for place in own], engine, config)
+            mine = [examples[place] for place in own]
+            found = ranks.together(lambda: _compute(mine, engine, config))
     finally:
         engine.model.train(was_training)
     by_id = {

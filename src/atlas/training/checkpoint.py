@@ -96,11 +96,13 @@ def differing_tensors(
     Args:
         weights: the gathered weights of a sharded model; None: the model's own.
     """
+    found: Mapping[str, Any]
+    expected: Mapping[str, Any]
     if hasattr(model, "peft_config"):
         found, expected = _adapters(saved, model, weights)
     else:
         loaded = load_model(ModelPlace(str(saved), str(saved)), "float32", "cpu")
-        found, expected = loaded.state_dict(), dict(weights or model.state_dict())
+        found, expected = loaded.state_dict(), model.state_dict() if weights is None else weights
     return sorted(
         name
         for name in found.keys() | expected.keys()
@@ -109,12 +111,13 @@ def differing_tensors(
 
 
 def _save_proved(temporary: Path, model: Any, weights: dict[str, Any] | None) -> None:
-    options = {} if weights is None else {"state_dict": weights}
     is_whole = not hasattr(model, "peft_config")
     wrong: list[str] = []
     # The second form has the names of transformers, as the model has them in memory.
     for form in ({}, {"save_original_format": False}) if is_whole else ({},):
         shutil.rmtree(temporary, ignore_errors=True)
+        # It removes from the dictionary what it has written.
+        options = {} if weights is None else {"state_dict": dict(weights)}
         with quiet_peft():
             model.save_pretrained(temporary, **options, **form)
         if not (wrong := differing_tensors(temporary, model, weights)):

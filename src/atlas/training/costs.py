@@ -18,12 +18,15 @@ from atlas.models.local.load import default_device
 from atlas.training.config import TrainConfig
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_rows import PackedRow, count_row_tokens, pack_row
+from atlas.training.engine.pass_size import is_large_pass
 from atlas.training.examples import TrainingExample
 from atlas.training.model_shape import ModelShape
 from atlas.training.objectives.base import needs_of
 
 # Bytes of a weight in four bits with its share of the scales (QLoRA, arXiv 2305.14314, §3).
 FOUR_BITS = 0.516
+# Bytes of the interpreter with its libraries before a model is loaded.
+LIBRARIES = 400 * 2**20
 # Examples in a padded forward pass, if the config does not set a number.
 COMMON_BATCH = 4
 
@@ -152,8 +155,12 @@ def estimate_memory(
         from atlas.training.engine.chunked_loss import chunk_logits
 
         logits = min(logits, chunk_logits(default_device()))
-    kept_layers = 1 if config.gradient_checkpointing else shape.num_layers
-    kept = kept_layers * shape.layer_outputs + shape.num_layers * shape.hidden
+    kept = shape.num_layers * (shape.layer_outputs + shape.hidden)
+    if config.gradient_checkpointing:
+        kept = shape.layer_outputs + shape.num_layers * shape.hidden
+    elif config.engine.recompute and is_large_pass(tokens, shape.hidden, shape.num_layers):
+        # One layer at a time is whole again.
+        kept = shape.num_layers * shape.layer_results + shape.layer_outputs
     is_quantized = config.lora is not None and config.lora.quantize is not None
     in_four_bits = shape.num_layers * shape.linear_weights if is_quantized else 0
     size_of_others = 2 if config.lora and not is_quantized and precision == "bf16" else 4
@@ -161,14 +168,20 @@ def estimate_memory(
     has_anchors = any(one.num_anchored_tokens for step in steps for one in step)
     needs_base = has_anchors or needs_of(config.objective) == "base_distribution"
     has_copy = needs_base and not config.lora
+    # The gradient of the head: the sum over all chunks, and that of a chunk.
+    of_head = 0 if config.lora else 2 * 4 * shape.vocabulary * shape.hidden
+    # Autocast keeps the weights in bf16 too.
+    copies = 0 if config.lora or precision != "bf16" else 2 * shape.num_parameters
     return {
+        **({"libraries": float(LIBRARIES)} if default_device() == "cpu" else {}),
         **({"copy of the base": base} if has_copy else {}),
+        **({"weights in bf16": float(copies)} if copies else {}),
         "weights": base + shape.adapter_weights * 4,
         "gradients": trained * 4,
         "optimizer": trained * 8,
         "activations": tokens * size * kept,
         # Logits, their softmax and its gradient, in float32.
-        "logits": logits * 12,
+        "logits": logits * 12 + of_head,
     }
 
 

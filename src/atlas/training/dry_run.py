@@ -7,12 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from atlas.models.local.load import load_renderer, locate_model, resolve_precision
+from atlas.models.local.load import load_renderer, locate_model
 from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.store.readers import limits_of, read_selected
 from atlas.terminal.visible_text import print_text, print_whole, visible, visible_line
 from atlas.training.check_model import check_tokens, read_model_settings
+from atlas.training.chosen_precision import choose_precision
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import Cost, Steps, count_costs, estimate_memory
 from atlas.training.examples import (
@@ -22,6 +23,7 @@ from atlas.training.examples import (
     problem_of_held_out,
 )
 from atlas.training.model_shape import ModelShape, measure_shape
+from atlas.training.negative_weights import warn_of_negative_weights
 from atlas.training.rates import rate_factors
 from atlas.training.schedule import schedule_examples
 
@@ -48,7 +50,8 @@ def print_training_plan(
     built = build_examples(read_selected(selection, trajectories), renderer, config)
     limits = limits_of(selection, trajectories)
     notes = built.unwritten.notes(renderer, "selected steps")
-    for text in (*renderer.notes, *limits, *_describe(built, config), *notes):
+    negative = warn_of_negative_weights(built, config)
+    for text in (*renderer.notes, *limits, *_describe(built, config), *notes, *negative):
         line(text)
     if problem := problem_of_held_out(built, config):
         line(f"training would stop here: {problem}")
@@ -64,12 +67,15 @@ def print_training_plan(
     check_tokens(settings, built, config.model)
     schedule = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
     steps = schedule.examples
-    precision = resolve_precision(config.precision)
+    chosen = choose_precision(config, place.location)
+    precision = chosen.precision
     shape = measure_shape(place.location, config)
     line(
         f"steps:       {len(steps):,} optimizer step{'s' if len(steps) > 1 else ''} of up to "
         f"{config.batch_size} trajectories, {precision}"
     )
+    if chosen.reason is not None:
+        line(f"precision:   {chosen.reason}")
     line(
         f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width "
         f"{shape.hidden:,}"

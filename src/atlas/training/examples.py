@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -106,6 +107,7 @@ class ExampleSet:
     """Examples of trajectories with the counts that a summary reports.
 
     Attributes:
+        num_negative_steps: supervised steps with a weight below 0.
         num_tokens: all rendered tokens, including the tails that are left out.
         problems: trajectories that were left out, and why.
         unwritten: what the chat template does not write, of the selected steps and around them.
@@ -118,6 +120,7 @@ class ExampleSet:
     num_trajectories: int = 0
     num_steps: int = 0
     num_supervised_steps: int = 0
+    num_negative_steps: int = 0
     num_dropped_steps: int = 0
     num_cut_observations: int = 0
     num_tokens: int = 0
@@ -144,6 +147,13 @@ class ExampleSet:
     @property
     def num_anchored_tokens(self) -> int:
         return sum(example.num_anchored_tokens for example in self.examples)
+
+    @property
+    def negative_share(self) -> float:
+        """The share of negative weights in Σ |w|."""
+        weights = [weight for one in self.examples for weight in one.target_weights.tolist()]
+        total = math.fsum(map(abs, weights))
+        return math.fsum(-weight for weight in weights if weight < 0) / total if total else 0.0
 
 
 def build_examples(
@@ -178,18 +188,14 @@ def build_examples(
         len(built),
         sum(one.num_steps for one in built),
         sum(one.num_supervised_steps for one in built),
+        sum(one.num_negative_steps for one in built),
         sum(one.num_dropped_steps for one in built),
         sum(one.num_cut_observations for one in built),
         sum(one.num_tokens for one in built),
         tuple(problem for one in by_id.values() for problem in one.problems),
         sum((one.sources for one in built), Counter()),
         sum((one.unwritten for one in built), UnwrittenCount()),
-        tuple(
-            replace(example, anchored=None)
-            for one in held
-            for example in one.examples
-            if example.num_supervised_tokens
-        ),
+        tuple(measured for one in held for example in one.examples if (measured := _held(example))),
         len(held),
     )
 
@@ -244,7 +250,7 @@ def _build(
     if not chosen:
         reason = selection.problem or "its selection names no step"
         return replace(nothing, problems=_problems(trajectory, reason))
-    weights = weights_of_steps(trajectory, selection, config.step_weights)
+    weights = weights_of_steps(trajectory, selection, config)
     others = frozenset(range(num_steps)) - chosen if config.kl_weight > 0 else None
     try:
         tokenized = renderer.tokenize_trajectory(
@@ -264,12 +270,16 @@ def _build(
             replace(example, weights=_at_supervised(example, of_token))
             for example, of_token in pairs
         ]
-    if config.objective.name != "none":
+    if config.has_factors:
         rows = kind_rows(selection)
         examples = [
             replace(example, kinds=_at_supervised(example, rows[owner]))
             for example, owner in zip(examples, owners if examples else (), strict=True)
         ]
+    written = {int(step) for owner in owners for step in np.unique(owner)}
+    if examples and not any(weights[step] for step in written):
+        reason = "each of its supervised steps has the weight 0"
+        return replace(nothing, problems=_problems(trajectory, reason))
     dropped = sum(len(chosen.intersection(example.dropped_steps)) for example in tokenized)
     unwritten = count_unwritten(tokenized, renderer, chosen)
     cut = {step for example in tokenized for step in example.cut_observations}
@@ -296,6 +306,7 @@ def _build(
         nothing,
         examples=tuple(examples),
         num_supervised_steps=len(chosen) - dropped,
+        num_negative_steps=sum(weights[step] < 0 for step in written),
         num_dropped_steps=dropped,
         num_cut_observations=len(cut),
         num_tokens=sum(len(example.token_ids) for example in tokenized),
@@ -327,6 +338,13 @@ def _mask(
     return ended, example.step_of_token[:end][mask[:end]]
 
 
+def _held(example: TrainingExample) -> TrainingExample | None:
+    """What a held-out loss is computed on: without steps of a negative weight; None: nothing."""
+    weights = None if example.weights is None else np.maximum(example.weights, 0)
+    held = replace(example, anchored=None, weights=weights)
+    return held if held.target_weights.any() else None
+
+
 def _at_supervised(example: TrainingExample, of_token: NDArray[ScalarT]) -> NDArray[ScalarT]:
     """Values of its supervised tokens [N] at their places among all of its tokens [T]."""
     values = np.zeros(len(example.labels), of_token.dtype)
@@ -337,7 +355,7 @@ def _at_supervised(example: TrainingExample, of_token: NDArray[ScalarT]) -> NDAr
 def _with_largest_weight_1(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
     """Scale to a maximum of 1: only ratios matter, and in float32 a weight of 1e-50 is 0."""
     weighted = [(one, one.weights) for one in examples if one.weights is not None]
-    largest = max((float(weights.max()) for _, weights in weighted), default=1.0)
+    largest = max((float(np.abs(weights).max()) for _, weights in weighted), default=1.0)
     return [replace(one, weights=weights / largest) for one, weights in weighted]
 
 

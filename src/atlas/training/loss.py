@@ -1,6 +1,6 @@
 """The loss, and its plain computation: padded sequences, logits only at positions with loss.
 
-    loss = Σ w · factor · (−log π(token | history)) / Σ w
+    loss = Σ w · factor · (−log π(token | history)) / Σ |w|
            over the supervised tokens
            + kl_weight · Σ KL(base(· | history) ‖ π(· | history)) / their number
            over the tokens held to the base model

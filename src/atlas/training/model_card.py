@@ -13,6 +13,7 @@ from atlas.models.local.load import ModelPlace
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import one_line
 from atlas.training.config import TrainConfig
+from atlas.training.tally_rows import silenced_shares
 
 METHOD = "https://arxiv.org/abs/2503.02197"
 MAX_SOURCES = 5
@@ -65,6 +66,8 @@ def write_card(
         "loss at the end": f"{made['final_loss']} nats per {_unit(config)} (mean of the last ten "
         "logged)",
         **_held_out(made),
+        **_negative(made),
+        **_silenced(made),
         "code": _listed(run.versions),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
@@ -96,6 +99,22 @@ def _held_out(made: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _negative(made: Mapping[str, Any]) -> dict[str, str]:
+    if "num_negative_steps" not in made:
+        return {}
+    return {
+        "trained away from": f"{made['num_negative_steps']:,} steps with a negative weight "
+        f"({made['negative_weight_share']:.1%} of the weights), each of their tokens while its "
+        f"probability is at least {made['negative_floor']:g}"
+    }
+
+
+def _silenced(made: Mapping[str, Any]) -> dict[str, str]:
+    shares = silenced_shares(made)
+    listed = ", ".join(f"{label} {share:.1%}" for label, share in shares.items())
+    return {"silenced tokens": listed} if shares else {}
+
+
 def _unit(config: TrainConfig) -> str:
     """What the loss is a mean over, and what else it contains."""
     unit = "supervised token"
@@ -103,6 +122,8 @@ def _unit(config: TrainConfig) -> str:
         unit += f", {config.loss_normalizer} counted equally"
     if config.step_weights != "none":
         unit += f", steps weighted by {config.step_weights}"
+    if config.lowest_weight < 0:
+        unit += f" (from {config.lowest_weight:g})"
     if config.objective.name != "none":
         unit += f", objective `{config.objective.name}`"
     if config.kl_weight:

@@ -19,6 +19,7 @@ class ModelShape:
         linear_weights: entries of the linear maps of one decoder layer, which four bits can hold.
         layer_weights: the same plus those of the experts that one token goes through.
         layer_outputs: entries per token that one layer keeps for its backward pass.
+        layer_results: the same if it keeps only matrix products and attention (recomputation.py).
         adapter_weights: entries of all low-rank adapters; 0 without.
         reach: which matrices have no adapter, as text; None: all have one, or there are none.
         fixed_length: up to how many tokens the rotary embedding has the same factors; None: always.
@@ -38,6 +39,7 @@ class ModelShape:
     reach: str | None = None
     fixed_length: int | None = None
     skipped_layers: str | None = None
+    layer_results: int = 0
 
 
 def measure_shape(location: str, config: TrainConfig) -> ModelShape:
@@ -71,12 +73,13 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
         # Layers of one model may differ: the first without experts, some without attention.
         weights = sum(module.weight.numel() for module in linear) // num_layers
         outputs = sum(module.in_features + module.out_features for module in linear) // num_layers
+        results = sum(module.out_features for module in linear) // num_layers
         experts = [one for layer in layers for one in _experts(layer, text)]
     else:
         # An architecture with other names: everything but the embedding counts as its layers.
         embedding = model.get_input_embeddings().weight.numel()
         weights = (num_parameters - embedding) // num_layers
-        outputs = weights // hidden * 2
+        outputs = results = weights // hidden * 2
         experts = []
     expert_weights = sum(size for size, _ in experts) // num_layers
     expert_outputs = sum(active for _, active in experts) // num_layers
@@ -87,6 +90,8 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
         adapter_weights, reach = sum(one.numel() for one in trained), describe_reach(adapted)
     # Norms and residuals keep about four hidden states.
     kept = outputs + expert_outputs + 4 * hidden
+    # The layer's input and the output of its attention are kept too.
+    kept_results = results + expert_outputs + hidden + heads * head_width
     return ModelShape(
         num_layers=num_layers,
         hidden=hidden,
@@ -101,6 +106,7 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
         reach=reach,
         fixed_length=length_with_fixed_factors(model),
         skipped_layers=skipped_layers(model),
+        layer_results=min(kept, kept_results),
     )
 
 

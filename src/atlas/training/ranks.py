@@ -97,6 +97,11 @@ class Ranks:
         return values
 
 
+def asks_for_shards() -> bool:
+    """Whether the launcher asks for FSDP, as `accelerate launch` passes it on."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")
+
+
 @contextmanager
 def meet_ranks() -> Iterator[Ranks]:
     """The ranks that a launcher started, joined to one process group; or this process only."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +12,17 @@ from atlas.records import CRITICAL_KINDS, Selection
 
 # Kinds of critical steps; the last row is that of steps without a kind.
 TALLY_ROWS = (*CRITICAL_KINDS, "no_kind")
+
+
+def silenced_shares(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The shares of silenced tokens in a training's summary, by kind of step, first of all steps.
+
+    Kinds without a token are left out; without an objective there are none.
+    """
+    names = {"all steps": "silenced"} | {
+        row.replace("_", " "): f"silenced_{row}" for row in TALLY_ROWS
+    }
+    return {label: summary[name] for label, name in names.items() if name in summary}
 
 
 def kind_rows(selection: Selection) -> NDArray[np.int8]:

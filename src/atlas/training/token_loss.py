@@ -78,8 +78,9 @@ class TokenLoss:
             predicted = PredictedTokens(-losses, precise.detach(), weights, of_base, base)
             factors = self.objective.factors(predicted).to(losses.dtype)
             self._count(factors, targets.kinds)
-        # A silenced token may be impossible, and 0 · ∞ is not a number.
-        weighted = torch.where(factors == 0, 0.0, losses) * factors * weights
+        # A silenced token may be impossible, and 0 · ∞ is not a number. A loss that is not a number
+        # stays, because it says that the training has diverged.
+        weighted = losses.masked_fill((factors == 0) & losses.isinf(), 0.0) * factors * weights
         return weighted.sum()
 
     @contextmanager

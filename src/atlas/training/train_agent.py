@@ -35,6 +35,7 @@ from atlas.training.examples import (
     problem_of_held_out,
 )
 from atlas.training.model_card import write_card
+from atlas.training.negative_weights import warn_of_negative_weights
 from atlas.training.push_to_hub import check_push, push_checkpoint
 from atlas.training.ranks import Ranks, meet_ranks
 from atlas.training.schedule import schedule_examples
@@ -128,7 +129,8 @@ def _train(
     ranks.together(lambda: check_tokens(settings, examples, config.model))
     limits = limits_of(selection, trajectories)
     unwritten = examples.unwritten.notes(renderer, "selected steps")
-    for note in (*renderer.notes, *limits, *unwritten):
+    negative = warn_of_negative_weights(examples, config)
+    for note in (*renderer.notes, *limits, *unwritten, *negative):
         say(note)
     if config.held_out:
         say(
@@ -218,6 +220,10 @@ def _describe(examples: ExampleSet, config: TrainConfig) -> dict[str, Any]:
         summary["num_unwritten"] = unwritten
     if config.held_out:
         summary["num_held_out"] = examples.num_held_out
+    if examples.num_negative_steps:
+        summary["num_negative_steps"] = examples.num_negative_steps
+        summary["negative_weight_share"] = round(examples.negative_share, 4)
+        summary["negative_floor"] = config.negative_floor
     if config.kl_weight:
         summary["kl_weight"] = config.kl_weight
         summary["num_anchored_tokens"] = examples.num_anchored_tokens

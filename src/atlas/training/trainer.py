@@ -21,11 +21,12 @@ from transformers import Trainer
 
 from atlas.errors import ModelError
 from atlas.store.record_files import write_text
+from atlas.terminal.progress import say
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.examples import TrainingExample
 from atlas.training.follower import HELD_OUT_LOSS
-from atlas.training.ranks import Ranks
+from atlas.training.ranks import Ranks, asks_for_shards
 from atlas.training.states import (
     check_state,
     digest_tensors,
@@ -92,6 +93,11 @@ class CriticalStepTrainer(Trainer):
         # The tally of the objective at the last log, on this rank.
         self._logged_tally = torch.zeros_like(self._tally)
         self.loss_is_scaled_for_ga = True
+        if asks_for_shards() and not self.is_fsdp_enabled:
+            say(
+                "the launcher asks for FSDP, and accelerate does not shard on a CPU: every process "
+                "holds the whole model"
+            )
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         self.lr_scheduler: Any
@@ -114,7 +120,11 @@ class CriticalStepTrainer(Trainer):
         """The whole weights of a sharded model, on the first rank; None: it is not sharded."""
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             return None
-        weights: dict[str, Tensor] = self.accelerator.get_state_dict(self.model_wrapped)
+        weights: dict[str, Tensor] = self.accelerator.get_state_dict(self.model_wrapped) or {}
+        # Otherwise `save_pretrained` would write a tied tensor twice.
+        for name, source in getattr(self.model, "all_tied_weights_keys", {}).items():
+            if name in weights and source in weights:
+                weights[name] = weights[source]
         return weights
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -167,7 +177,8 @@ class CriticalStepTrainer(Trainer):
     ) -> Tensor:
         examples = [example for batch in batch_samples for example in batch["examples"]]
         weights = np.concatenate([np.empty(0), *(example.target_weights for example in examples)])
-        sums = [float(weights.sum()), sum(example.num_anchored_tokens for example in examples)]
+        anchored = sum(example.num_anchored_tokens for example in examples)
+        sums = [float(np.abs(weights).sum()), anchored]
         here = torch.tensor(sums, dtype=torch.float64, device=device)
         over_ranks: Tensor = self.accelerator.reduce(here, reduction="sum")
         return over_ranks
@@ -203,7 +214,7 @@ class CriticalStepTrainer(Trainer):
         super().log(logs, start_time)
 
     def log_held_out(self, examples: Sequence[TrainingExample]) -> None:
-        """Compute and log Σ w · (−log π) / Σ w over examples that are not trained on.
+        """Compute and log Σ w · (−log π) / Σ |w| over examples that are not trained on.
 
         The objective of the training does not matter here.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,22 @@ from atlas.models.local.load import (
     import_transformers,
     load_model,
     locate_model,
-    resolve_precision,
 )
 from atlas.terminal.progress import say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
+from atlas.training.chosen_precision import keep_precision
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
 from atlas.training.objectives.base import make_objective, needs_of
+from atlas.training.objectives.guard import NegativeGuard
 from atlas.training.ranks import Ranks
 from atlas.training.schedule import Schedule, share_out
+
+# In bf16 on a CPU, oneDNN and PyTorch's layer above it each keep code for the last 1,024 shapes of
+# products, half a megabyte each: rows of new lengths would fill them. Their environment variables
+# are read at the first product. A pass of SmolLM2 over 8,192 tokens has about 200 shapes.
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+CACHED_PRODUCTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +69,14 @@ def tune_model(
     """
     # The Trainer forks, which is unsafe with the threads of a tokenizer.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for cache in CACHES:
+        os.environ.setdefault(cache, str(CACHED_PRODUCTS))
     transformers = import_transformers()
 
     from atlas.training.base_model import BaseModel
     from atlas.training.base_predictions import with_base_log_probs
     from atlas.training.costs import count_run_tokens
+    from atlas.training.equal_weights import equalize_weights
     from atlas.training.follower import (
         HELD_OUT_LOSS,
         HeldOutLogger,
@@ -77,7 +87,11 @@ def tune_model(
     from atlas.training.states import digest_tensors
     from atlas.training.trainer import CriticalStepTrainer, collate
 
-    precision = resolve_precision(config.precision)
+    location = locate_model(config.model).location
+    chosen = ranks.of_first(lambda: keep_precision(config, location, out / RESUME_FOLDER))
+    precision = chosen.precision
+    if chosen.reason is not None:
+        say(f"precision: {precision}, because {chosen.reason}")
     arguments = ranks.together(lambda: _trainer_arguments(transformers, config, precision, out))
     transformers.set_seed(config.seed)
     steps = schedule.examples
@@ -87,6 +101,8 @@ def tune_model(
     has_anchors = any(example.num_anchored_tokens for step in steps for example in step)
     objective, needs = make_objective(config.objective), needs_of(config.objective)
     has_kl = bool(config.kl_weight) and has_anchors
+    if has_kl or needs != "nothing":
+        equalize_weights(model, ranks)
     base = BaseModel(model) if has_kl or needs == "base_distribution" else None
     longest = max(len(example.input_ids) for step in steps for example in step)
     engine = _make_engine(config, model, base, precision, longest, ranks)
@@ -94,6 +110,8 @@ def tune_model(
     started = time.monotonic()
     if needs == "base_probabilities":
         schedule = with_base_log_probs(schedule, engine, config, ranks, _computing(precision))
+    if config.lowest_weight < 0:
+        objective = NegativeGuard(objective, config.negative_floor)
     engine.token_loss.objective = objective
     with show_progress("training", num_steps) as bar:
         trainer = CriticalStepTrainer(
@@ -127,7 +145,9 @@ def tune_model(
             weights = trainer.gathered_weights()
             silenced = trainer.describe_objective()
     engine.put_in(())
-    ranks.on_first(lambda: _check_change(config, before or {}, weights or _trained(model)))
+    ranks.on_first(
+        lambda: _check_change(config, before or {}, weights or _trained(model), silenced)
+    )
     history = trainer.state.log_history
     whole = trainer.accelerator.unwrap_model(trainer.model)
     summary = {
@@ -135,6 +155,7 @@ def tune_model(
         "final_loss": _mean_of_last(history, "loss"),
         "train_seconds": round(time.monotonic() - started, 1),
         "precision": precision,
+        **({} if chosen.reason is None else {"precision_reason": chosen.reason}),
         "engine": " ".join(parts) or "plain",
         "attention": ", ".join(sorted(engine.ways)) or "the model's own",
         "num_run_tokens": count_run_tokens(steps, config, parts, engine.one_by_one),
@@ -217,16 +238,28 @@ def _trained(model: Any) -> dict[str, Any]:
     return {name: one for name, one in model.named_parameters() if one.requires_grad}
 
 
-def _check_change(config: TrainConfig, before: dict[str, str], after: dict[str, Any]) -> None:
+def _check_change(
+    config: TrainConfig,
+    before: dict[str, str],
+    after: dict[str, Any],
+    silenced: Mapping[str, float],
+) -> None:
     """Report trained tensors that are still those of the base model; all of them is an error.
 
     Args:
         before: the digests of the trained tensors before the training.
+        silenced: what the objective has silenced.
     """
     from atlas.training.states import digest_tensors, name_some
 
     found = digest_tensors({name: after[name] for name in before})
     same = [name for name, digest in before.items() if found[name] == digest]
+    if len(same) == len(before) and silenced.get("mean_factor") == 0:
+        raise ModelError(
+            f"the training has changed none of the {len(before)} trained tensors, because "
+            f"objective={config.objective.name} has silenced all tokens. Set its limits so that "
+            "some count, and train into another --out."
+        )
     if len(same) == len(before):
         raise ModelError(
             f"the training has changed none of the {len(before)} trained tensors, so its result "

@@ -29,6 +29,7 @@ from tests.training.tiny_families import (
 
 EXACT = 2e-6
 ROWS = {"packing", "shared_prompts", "last_layer"}
+ALL_BUT_LOSS = set(PARTS) - {"chunked_loss"}
 SMALL = {**SHAPE, "initializer_range": 0.02}
 ROPE = {"rope_theta": 10000.0, "original_max_position_embeddings": 64}
 LONGROPE = {
@@ -124,7 +125,7 @@ def test_parameters_between_decoder_and_logits_are_trained() -> None:
     model = Scaled(transformers.LlamaConfig(**SHAPE)).double().train()
     model.temperature = nn.Parameter(torch.ones((), dtype=torch.float64))
     chosen = choose_parts(model, EngineConfig(packing=False))
-    assert chosen.engine.parts == ("chunked_loss",)
+    assert chosen.engine.parts == ("chunked_loss", "recompute")
     is_plain_training(model, chosen)
 
 
@@ -145,7 +146,7 @@ def test_small_weights_do_not_hide_that_a_part_is_wrong(
     # Nothing resets what these layers keep of earlier tokens.
     monkeypatch.setattr(exact_engine, "put_in_mixers", lambda *_: [])
     chosen = choose_parts(model, EngineConfig())
-    assert set(chosen.left_out) == ROWS
+    assert set(chosen.left_out) == ALL_BUT_LOSS
     is_plain_training(model.double(), chosen)
 
 
@@ -181,7 +182,7 @@ def test_a_window_that_only_the_mask_holds_is_seen_beyond_the_length_of_short_pr
 def test_lengths_of_neighbors_change_nothing(config: Any) -> None:
     model, examples = model_of(config), nested_examples()
     chosen = choose_parts(model, EngineConfig())
-    assert set(chosen.left_out) == ROWS
+    assert set(chosen.left_out) == ALL_BUT_LOSS
     assert chosen.one_by_one is not None
     alone = [chosen.engine.loss(model, [one]).item() for one in examples]
     for order in (examples, examples[::-1]):
@@ -263,7 +264,7 @@ def test_layers_that_are_skipped_at_random_are_skipped_for_one_sequence_at_a_tim
         dropout=0.0,
     )
     chosen = choose_parts(model_of(config), EngineConfig())
-    assert set(chosen.left_out) == ROWS
+    assert set(chosen.left_out) == ALL_BUT_LOSS
     assert chosen.one_by_one == "it skips layers at random in training (layerdrop=0.5)"
 
 
@@ -281,7 +282,7 @@ def test_what_passes_of_training_leave_behind_is_seen() -> None:
 
     layer.register_forward_hook(keep)
     chosen = choose_parts(model, EngineConfig())
-    assert set(chosen.left_out) == ROWS
+    assert set(chosen.left_out) == ALL_BUT_LOSS
     assert chosen.one_by_one == "in training a pass changes the results of later ones"
     assert not layer.seen.any(), "the check leaves nothing behind"
 

@@ -38,6 +38,11 @@ CHOICES = [PARTS[:1], ("packing",), ("packing", "shared_prompts"), ("packing", "
 names = pytest.mark.parametrize("family", FAMILIES)
 
 
+@pytest.fixture(autouse=True)
+def recompute_in_small_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "recomputes_always", True)
+
+
 def backward(loss: torch.Tensor) -> float:
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
@@ -192,7 +197,7 @@ def test_logits_and_the_last_layer_are_computed_where_something_is_predicted_and
                 bos_token_id=1,
                 eos_token_id=1,
             ),
-            {"last_layer"},
+            {"last_layer", "recompute"},
         ),
         (transformers.GPTNeoXConfig(**SHAPE), {"last_layer"}),
     ],
@@ -230,6 +235,7 @@ def test_a_model_is_as_it_was_when_the_parts_are_taken_out() -> None:
 def test_a_part_that_is_not_asked_for_is_not_used() -> None:
     assert choose_parts(tiny("llama"), EngineConfig(packing=False)).engine.parts == (
         "chunked_loss",
+        "recompute",
     )
     assert choose_parts(
         tiny("llama"), EngineConfig(shared_prompts=False, chunked_loss=False)

@@ -62,8 +62,11 @@ class CompletionsScorer:
         self._has_scored = False
         self.unwritten = UnwrittenCount()
 
-    async def read(self, trajectory: Trajectory) -> list[StepTokens]:
+    async def read(self, trajectory: Trajectory, is_counted: bool = True) -> list[StepTokens]:
         """The tokens of each step, one entry a step.
+
+        Args:
+            is_counted: whether what the template leaves out is counted in `unwritten`.
 
         Raises:
             DataError: the template or the server refuses this trajectory (too long, say).
@@ -71,7 +74,8 @@ class CompletionsScorer:
             ModelError: the server has no such model, refuses the key, or does not score prompts.
         """
         prompts = scoring_prompts(trajectory, self.renderer, None, self.name)
-        self.unwritten += count_unwritten_steps(prompts, self.renderer, trajectory)
+        if is_counted:
+            self.unwritten += count_unwritten_steps(prompts, self.renderer, trajectory)
         measured = [(prompt, await self._measure(prompt)) for prompt in prompts]
         return tokens_by_step(len(trajectory.steps), measured)
 

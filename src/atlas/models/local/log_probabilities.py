@@ -44,14 +44,18 @@ class LocalScorer:
         self.max_tokens: int | None = getattr(model.config, "max_position_embeddings", None)
         self.unwritten = UnwrittenCount()
 
-    def read(self, trajectory: Trajectory) -> list[StepTokens]:
+    def read(self, trajectory: Trajectory, is_counted: bool = True) -> list[StepTokens]:
         """The tokens of each step, one entry a step.
+
+        Args:
+            is_counted: whether what the template leaves out is counted in `unwritten`.
 
         Raises:
             DataError: the template refuses the trajectory, or it is too long for the model.
         """
         prompts = scoring_prompts(trajectory, self.renderer, self.max_tokens, self.name)
-        self.unwritten += count_unwritten_steps(prompts, self.renderer, trajectory)
+        if is_counted:
+            self.unwritten += count_unwritten_steps(prompts, self.renderer, trajectory)
         measured = ((prompt, self._measure(prompt)) for prompt in prompts)
         return tokens_by_step(len(trajectory.steps), measured)
 

@@ -23,6 +23,7 @@ from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
+from atlas.selection.judging.rubric_file import read_rubric
 from atlas.selection.judging.transcript import disarm_tokens
 from atlas.selection.selectors.base import Concurrency, SelectorBase, SelectorContext
 from atlas.selection.unusable_answers import LONGEST_KEPT, UnusableAnswer
@@ -38,20 +39,18 @@ CHARS_PER_TOKEN = 4
 AnswerT = TypeVar("AnswerT")
 
 
-class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
-    """Base class of selectors that ask a remote model. It connects at the first question.
+class AsksJudge(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
+    """Base class of what asks a judge. It connects at the first question.
 
     Attributes:
         prompt: the fixed parts of the questions.
-        tokens_per_answer, tokens_per_step: approximate length of an answer, for estimates.
 
     Raises:
-        ConfigError: `cache` is used together with `retry_problems_of`.
+        ConfigError: `cache` is used together with `retry_problems_of`, or the rubric cannot be
+            used.
     """
 
-    prompt: ClassVar[JudgePrompt]
-    tokens_per_answer: ClassVar[int] = 0
-    tokens_per_step: ClassVar[int]
+    prompt: JudgePrompt
 
     def __init__(self, config: JudgeConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
@@ -60,6 +59,10 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
                 "cache=true would give the answers again that became problems; leave it out where "
                 "retry_problems_of=… is given."
             )
+        self._rubric: Input | None = None
+        if config.rubric is not None:
+            text, self._rubric = read_rubric(Path(config.rubric), config.max_prompt_chars)
+            self.prompt = self.prompt.with_rubric(text)
         self._client: ModelClient | None = None
         self._sampling = Sampling(
             temperature=config.temperature,
@@ -73,16 +76,14 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
     def read(self, text: str, question: JudgeQuestion) -> AnswerT:
         """Parse an answer to a question. Raises AnswerError if it breaks a rule."""
 
-    @abstractmethod
-    def choose(self, answers: Sequence[AnswerT], budget: int) -> tuple[list[CriticalStep], int]:
-        """Choose steps from the answers; also returns the budget of the selection."""
-
-    def asked_budget(self, trajectory: Trajectory, budget: int) -> int:
-        """How many steps the model may name; if 0, nothing is asked."""
-        return budget if trajectory.steps else 0
-
     def inputs(self, out: Path) -> dict[str, Input]:
-        return {"prompt": self.prompt.input}
+        rubric = {} if self._rubric is None else {"rubric": self._rubric}
+        return {"prompt": self.prompt.input, **rubric}
+
+    @property
+    def by_rubric(self) -> str:
+        """Names the user's rubric for `sentence`; empty without one."""
+        return "" if self._rubric is None else f", by the rubric {self._rubric.path}"
 
     def report_payments(self, pay: Callable[[Usage], None]) -> None:
         self._pay = pay
@@ -101,55 +102,7 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
             await self._client.close()
             self._client = None
 
-    def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
-        """Estimate requests and tokens, if every answer names as many steps as allowed."""
-        try:
-            questions = self._questions(trajectory, budget)
-        except DataError:
-            # This trajectory will be a problem, at no cost.
-            return Usage()
-        sent = sum(_num_tokens(question.messages) for question in questions)
-        named = sum(question.budget for question in questions)
-        received = self.tokens_per_answer * len(questions) + self.tokens_per_step * named
-        return Usage(requests=len(questions), input_tokens=sent, output_tokens=received)
-
-    async def select(self, trajectory: Trajectory, budget: int) -> Selection:
-        """Ask all questions. If one has no valid answer, the trajectory becomes a problem.
-
-        Raises:
-            EndpointError: the endpoint gave no answer to one of the questions.
-            ModelError: the endpoint refuses the model or the key.
-        """
-        asked_budget = self.asked_budget(trajectory, budget)
-        if asked_budget == 0:
-            return self.selection_of(trajectory, budget)
-        usage = Usage()
-        answers: list[AnswerT] = []
-        problem = None
-        try:
-            questions = self._questions(trajectory, budget)
-        except DataError as error:
-            questions, problem = [], str(error)
-        for question in questions:
-            answer, problem, paid = await self._ask(trajectory.id, question)
-            usage += paid
-            if answer is None:
-                answers = []
-                break
-            answers.append(answer)
-        steps, budget = self.choose(answers, asked_budget)
-        digest = self.prompt.digest
-        return self.selection_of(
-            trajectory, budget, steps, problem=problem, usage=usage, prompt_digest=digest
-        )
-
-    def _questions(self, trajectory: Trajectory, budget: int) -> list[JudgeQuestion]:
-        asked_budget = self.asked_budget(trajectory, budget)
-        if asked_budget == 0:
-            return []
-        return self.prompt.questions(trajectory, asked_budget, self.config.max_prompt_chars)
-
-    async def _ask(
+    async def ask(
         self, trajectory_id: str, question: JudgeQuestion
     ) -> tuple[AnswerT | None, str | None, Usage]:
         """The answer, or None and the problem; and the usage that was paid for."""
@@ -230,6 +183,73 @@ class JudgingSelector(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
             # The cache would return the answers that became problems, instead of asking again.
             folder = ledger_folder() / f"retry-{read_manifest(earlier, ('select',)).digest[:16]}"
         return Batching(self.config.batch_size, self.config.batch_poll_seconds, folder)
+
+
+class JudgingSelector(AsksJudge[AnswerT]):
+    """Base class of selectors that ask a judge for critical steps.
+
+    Attributes:
+        tokens_per_answer, tokens_per_step: approximate length of an answer, for estimates.
+    """
+
+    tokens_per_answer: ClassVar[int] = 0
+    tokens_per_step: ClassVar[int]
+
+    @abstractmethod
+    def choose(self, answers: Sequence[AnswerT], budget: int) -> tuple[list[CriticalStep], int]:
+        """Choose steps from the answers; also returns the budget of the selection."""
+
+    def asked_budget(self, trajectory: Trajectory, budget: int) -> int:
+        """How many steps the model may name; if 0, nothing is asked."""
+        return budget if trajectory.steps else 0
+
+    def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
+        """Estimate requests and tokens, if every answer names as many steps as allowed."""
+        try:
+            questions = self._questions(trajectory, budget)
+        except DataError:
+            # This trajectory will be a problem, at no cost.
+            return Usage()
+        sent = sum(_num_tokens(question.messages) for question in questions)
+        named = sum(question.budget for question in questions)
+        received = self.tokens_per_answer * len(questions) + self.tokens_per_step * named
+        return Usage(requests=len(questions), input_tokens=sent, output_tokens=received)
+
+    async def select(self, trajectory: Trajectory, budget: int) -> Selection:
+        """Ask all questions. If one has no valid answer, the trajectory becomes a problem.
+
+        Raises:
+            EndpointError: the endpoint gave no answer to one of the questions.
+            ModelError: the endpoint refuses the model or the key.
+        """
+        asked_budget = self.asked_budget(trajectory, budget)
+        if asked_budget == 0:
+            return self.selection_of(trajectory, budget)
+        usage = Usage()
+        answers: list[AnswerT] = []
+        problem = None
+        try:
+            questions = self._questions(trajectory, budget)
+        except DataError as error:
+            questions, problem = [], str(error)
+        for question in questions:
+            answer, problem, paid = await self.ask(trajectory.id, question)
+            usage += paid
+            if answer is None:
+                answers = []
+                break
+            answers.append(answer)
+        steps, budget = self.choose(answers, asked_budget)
+        digest = self.prompt.digest
+        return self.selection_of(
+            trajectory, budget, steps, problem=problem, usage=usage, prompt_digest=digest
+        )
+
+    def _questions(self, trajectory: Trajectory, budget: int) -> list[JudgeQuestion]:
+        asked_budget = self.asked_budget(trajectory, budget)
+        if asked_budget == 0:
+            return []
+        return self.prompt.questions(trajectory, asked_budget, self.config.max_prompt_chars)
 
 
 def _num_tokens(messages: tuple[Message, ...]) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from atlas.config import SPEED_ONLY, Config
+from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.models.connect import extras_to_ask
 from atlas.models.endpoints.endpoint import Endpoint, takes_batches
 
@@ -41,6 +41,11 @@ class JudgeConfig(Config):
         ge=4_000,
         description="maximum characters of a question; observations are shortened in the "
         "middle to fit, responses never",
+    )
+    rubric: Annotated[str | None, BY_CONTENT] = Field(
+        default=None,
+        description="a text file that says which steps to look for, in place of the rubric by "
+        "atlas; the form of the answer and the request follow it",
     )
     batch: Annotated[bool, SPEED_ONLY] = Field(
         default=False,

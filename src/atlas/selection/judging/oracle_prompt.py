@@ -12,6 +12,14 @@ from typing import Any
 from atlas.records import CRITICAL_KINDS
 from atlas.selection.judging.prompt import COMPLAINT, FENCE, JudgePrompt, schema_of
 
+FORM = f"""\
+Steps are numbered from 0, as in their headings; use these numbers. Answer with one JSON object \
+and nothing else:
+{{"plan": "…", "critical_steps": [{{"index": 0, "kind": "plan_creation", "reason": "…", \
+"confidence": 0.9}}]}}
+
+{FENCE}"""
+
 RUBRIC = f"""\
 You read the trajectory of an agent and name its critical steps. A step is one response of the \
 agent (its thought and its
@@ -35,12 +43,16 @@ confidence from 0 to 1.
 5. Return no more steps than you are allowed. If more qualify, keep those that matter most. Fewer \
 is fine.
 
-Steps are numbered from 0, as in their headings; use these numbers. Answer with one JSON object \
-and nothing else:
-{{"plan": "…", "critical_steps": [{{"index": 0, "kind": "plan_creation", "reason": "…", \
-"confidence": 0.9}}]}}
+{FORM}"""
 
-{FENCE}"""
+# The end of a rubric file's prompt: what the rubric by atlas says in its five points.
+OWN_FORM = f"""\
+Name no more steps than you are allowed. Give each of them the one kind that fits best \
+({", ".join(CRITICAL_KINDS)}),
+a reason of one short sentence, and your confidence from 0 to 1. The plan is what the trajectory \
+follows, in a few sentences.
+
+{FORM}"""
 
 REQUEST = """\
 This trajectory has {num_steps} steps, numbered 0 to {last_step}. Name at most {budget} of them.
@@ -66,4 +78,6 @@ STEP: dict[str, Any] = {
 ANSWER_SCHEMA = schema_of(plan=PLAN, critical_steps={"type": "array", "items": schema_of(**STEP)})
 
 REQUESTS = (REQUEST, PART_REQUEST)
-ORACLE_PROMPT = JudgePrompt("oracle", 2, RUBRIC, REQUESTS, COMPLAINT + RULES, ANSWER_SCHEMA)
+ORACLE_PROMPT = JudgePrompt(
+    "oracle", 2, RUBRIC, REQUESTS, COMPLAINT + RULES, ANSWER_SCHEMA, OWN_FORM
+)

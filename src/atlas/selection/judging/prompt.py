@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from atlas.errors import ConfigError
 from atlas.records import Message, Trajectory
 from atlas.selection.judging.transcript import (
     BEGIN,
@@ -61,6 +62,8 @@ class JudgePrompt:
     Attributes:
         requests: the text before a whole trajectory, and before a part of one, if different.
         schema: the JSON schema of an answer.
+        own_form: follows a user's rubric: what an answer holds, its form, and the fence. If it is
+            empty, the prompt takes no rubric.
     """
 
     name: str
@@ -69,6 +72,7 @@ class JudgePrompt:
     requests: tuple[str, ...]
     complaint: str
     schema: dict[str, Any]
+    own_form: str = ""
 
     @property
     def digest(self) -> str:
@@ -76,6 +80,16 @@ class JudgePrompt:
         schema = json.dumps(self.schema, sort_keys=True)
         fixed = [self.rubric, *self.requests, self.complaint, schema, *LAYOUT]
         return hashlib.sha256("\0".join([str(self.version), *fixed]).encode()).hexdigest()
+
+    def with_rubric(self, text: str) -> JudgePrompt:
+        """The same prompt with a user's text in place of the rubric by atlas.
+
+        Raises:
+            ConfigError: the prompt takes no rubric.
+        """
+        if not self.own_form:
+            raise ConfigError(f"the prompt of '{self.name}' takes no rubric. Leave rubric=… out.")
+        return replace(self, rubric=f"{text}\n\n{self.own_form}")
 
     @property
     def input(self) -> Input:

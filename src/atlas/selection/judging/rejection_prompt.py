@@ -21,6 +21,15 @@ from atlas.selection.judging.prompt import COMPLAINT, FENCE, JudgePrompt, schema
 StepLabel = Literal["good", "unnecessary", "mistake", "recover"]
 LABELS: tuple[StepLabel, ...] = ("good", "unnecessary", "mistake", "recover")
 
+FORM = f"""\
+Steps are numbered from 0, as in their headings; use these numbers. Label every step that you are \
+shown, each once. Give a reason
+of one short sentence for unnecessary and mistake; it may be empty for the others. Answer with \
+one JSON object and nothing else:
+{{"labels": [{{"index": 0, "label": "good", "reason": ""}}]}}
+
+{FENCE}"""
+
 RUBRIC = f"""\
 You read the trajectory of an agent and label each of its steps, so that another agent learns \
 from the good ones alone. A step
@@ -39,13 +48,14 @@ away from the goal.
 Judge a step by what the agent could know then, and by what followed. The end of the trajectory \
 alone makes no step good or bad.
 
-Steps are numbered from 0, as in their headings; use these numbers. Label every step that you are \
-shown, each once. Give a reason
-of one short sentence for unnecessary and mistake; it may be empty for the others. Answer with \
-one JSON object and nothing else:
-{{"labels": [{{"index": 0, "label": "good", "reason": ""}}]}}
+{FORM}"""
 
-{FENCE}"""
+# The end of a rubric file's prompt.
+OWN_FORM = f"""\
+Give each step one of the labels {", ".join(LABELS)}. The agent learns from the steps labeled \
+good or recover only.
+
+{FORM}"""
 
 REQUEST = """\
 This trajectory has {num_steps} steps. You see its steps {first} to {last}. Label each of them.
@@ -60,7 +70,9 @@ LABELED_STEP: dict[str, Any] = {
     "reason": {"type": "string"},
 }
 ANSWER_SCHEMA = schema_of(labels={"type": "array", "items": schema_of(**LABELED_STEP)})
-REJECTION_PROMPT = JudgePrompt("rejection", 1, RUBRIC, (REQUEST,), COMPLAINT + RULES, ANSWER_SCHEMA)
+REJECTION_PROMPT = JudgePrompt(
+    "rejection", 1, RUBRIC, (REQUEST,), COMPLAINT + RULES, ANSWER_SCHEMA, OWN_FORM
+)
 
 
 def read_labels(text: str, steps: range) -> dict[int, tuple[StepLabel, str | None]]:

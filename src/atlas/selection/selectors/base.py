@@ -18,19 +18,22 @@ from atlas.kinds import Kind
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.unusable_answers import UnusableAnswer
-from atlas.store.run_folders import Input
+from atlas.store.run_folders import Input, Run
 
 SELECTORS: dict[str, str] = {
     "all": "atlas.selection.selectors.all:AllSelector",
     "annotated": "atlas.selection.selectors.annotated:AnnotatedSelector",
     "complement": "atlas.selection.selectors.complement:ComplementSelector",
+    "dependency": "atlas.selection.selectors.dependency:DependencySelector",
     "diversity": "atlas.selection.selectors.diversity:DiversitySelector",
     "entropy": "atlas.selection.selectors.entropy:EntropySelector",
     "errors": "atlas.selection.selectors.errors:ErrorsSelector",
     "excess-loss": "atlas.selection.selectors.excess_loss:ExcessLossSelector",
+    "hindsight": "atlas.selection.selectors.hindsight:HindsightSelector",
     "learned": "atlas.selection.selectors.learned:LearnedSelector",
     "oracle": "atlas.selection.selectors.oracle:OracleSelector",
     "perplexity": "atlas.selection.selectors.perplexity:PerplexitySelector",
+    "pivot": "atlas.selection.selectors.pivot:PivotSelector",
     "random": "atlas.selection.selectors.random:RandomSelector",
     "rejection": "atlas.selection.selectors.rejection:RejectionSelector",
     "rollout-value": "atlas.selection.selectors.rollout_value:RolloutValueSelector",
@@ -169,6 +172,15 @@ class HasEstimate(Protocol):
 
 
 @runtime_checkable
+class HasReading(Protocol):
+    """A selector whose model only reads trajectories, which has no price per token."""
+
+    def reading(self, trajectory: Trajectory) -> Usage:
+        """Approximately what is read for one trajectory: forward passes (requests) and tokens."""
+        ...
+
+
+@runtime_checkable
 class HasPayments(Protocol):
     """A selector with an estimate that reports each payment as it is made."""
 
@@ -186,6 +198,62 @@ class HasUnusable(Protocol):
 
     def report_unusable(self, keep: Callable[[UnusableAnswer], None]) -> None:
         """Call `keep` for every unusable answer. Called once, before anything is selected."""
+        ...
+
+
+@runtime_checkable
+class HasSmallJudge(HasEstimate, Protocol):
+    """A selector with an estimate that may ask a cheaper model first (atlas.selection.layers)."""
+
+    def small_judge(self) -> JudgeConfig | None:
+        """The settings of the same selector with the cheaper model; None: it is asked at once."""
+        ...
+
+    @property
+    def checker(self) -> str:
+        """Who checks the cheaper model: `rules`, or the selector of another selection."""
+        ...
+
+    def overlap(self, trajectory: Trajectory, found: Selection) -> float:
+        """The overlap of the cheaper model's selection with the checker's; 0 if one has none."""
+        ...
+
+    def is_settled(self, overlap: float) -> bool:
+        """Whether the cheaper model's selection counts, at this overlap."""
+        ...
+
+
+@runtime_checkable
+class HasPlan(Protocol):
+    """A selector that says what a run costs in words, in place of an estimate in tokens."""
+
+    def plan(self, trajectories: Iterable[Trajectory], out: Path) -> list[str]:
+        """The lines of `--dry-run` about the run `out`. Nothing is sent or written."""
+        ...
+
+
+@runtime_checkable
+class KeepsRecords(Protocol):
+    """A selector with files besides scores and selections in the run folder.
+
+    They are written by one process, so several workers are refused.
+    """
+
+    def keep_records(self, run: Run) -> None:
+        """Open the files. Called once, before anything is asked; `close` closes them."""
+        ...
+
+    def seal_records(self, run: Run, trajectory_ids: Iterable[str]) -> None:
+        """Finish the files, in the order of the trajectories. Called after `close`."""
+        ...
+
+
+@runtime_checkable
+class TellsProgress(Protocol):
+    """A selector that takes long for one trajectory, and says how far it is."""
+
+    def report_progress(self, tell: Callable[[str], None]) -> None:
+        """Call `tell` with a short note. Called once, before anything is asked."""
         ...
 
 

@@ -41,6 +41,7 @@ class ExcessLossSelector(LikelihoodSelector[ExcessLossConfig]):
     """The steps whose mean loss exceeds that of a reference model most."""
 
     Config = ExcessLossConfig
+    num_models = 2
 
     def __init__(self, config: ExcessLossConfig, context: SelectorContext) -> None:
         super().__init__(config, context)

@@ -36,7 +36,8 @@ class RejectionSelector(JudgingSelector[StepLabels]):
 
     @property
     def sentence(self) -> str:
-        return f"every step but those that a language model ({self.config.model}) judged bad"
+        model = f"a language model ({self.config.model})"
+        return f"every step but those that {model} judged bad{self.by_rubric}"
 
     def read(self, text: str, question: JudgeQuestion) -> StepLabels:
         return read_labels(text, question.steps)

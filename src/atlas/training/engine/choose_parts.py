@@ -103,11 +103,14 @@ def choose_parts(
     # The results are equal only without dropout.
     model.eval()
     # Weights of lower precision than float32 are checked under the autocast of training.
+    engine.recomputes_always = True
     computes_so = autocast is not None and TOLERANCES[engine.model.dtype] == TOLERANCES[autocast]
     try:
         with torch.autocast(engine.model.device.type, autocast, enabled=computes_so):
             return _choose(_Trial(engine, model, config, longest), config, autocast)
     finally:
+        # The value of the class.
+        del engine.recomputes_always
         model.train(was_training)
 
 
@@ -278,7 +281,8 @@ class _Trial:
                 problem = self._differs(self.plain)
                 with enlarged_weights(self.model) if self.enlarges else _own_weights():
                     problem = problem or self._differs(self.larger)
-                    problem = problem or influence_between(self.engine, self.probes)
+                    with _without_recomputation(self.engine):
+                        problem = problem or influence_between(self.engine, self.probes)
                     problem = problem or self._differs_when_long()
             return problem or (self.engine.window is not None and self._differs(self.plain)) or None
         except Exception as error:
@@ -313,6 +317,17 @@ def _compute_dtype(engine: Engine) -> torch.dtype:
 @contextmanager
 def _own_weights() -> Iterator[None]:
     yield
+
+
+@contextmanager
+def _without_recomputation(engine: Engine) -> Iterator[None]:
+    """Keep all results, so that several gradients of one pass can be computed."""
+    parts = engine.parts
+    engine.put_in([part for part in parts if part != "recompute"])
+    try:
+        yield
+    finally:
+        engine.put_in(parts)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ the gradient of each chunk is computed while its logits exist. Nothing is comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -121,19 +121,38 @@ class _ChunkedSum(torch.autograd.Function):
             if wants_gradient:
                 wanted = [part, *parameters]
                 of_hidden[rows], *of_head = torch.autograd.grad(loss, wanted, allow_unused=True)
-                for index, gradient in enumerate(of_head):
-                    of_parameters[index] = _add(of_parameters[index], gradient)
+                of_parameters = [*map(_add, of_parameters, _separate(of_head))]
+                del of_head
         pairs = zip(of_parameters, parameters, strict=False)
-        gradients = (None if one is None else one.to(whole.dtype) for one, whole in pairs)
-        ctx.save_for_backward(of_hidden, *gradients)
+        gradients = [None if one is None else one.to(whole.dtype) for one, whole in pairs]
+        # They are handed over, not saved: the gradient of a large head is never there twice.
+        ctx.gradients = [of_hidden, *gradients]
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        factor = gradients[0]
-        of_hidden, *of_parameters = ctx.saved_tensors
-        scaled = (None if one is None else one * factor for one in of_parameters)
-        return of_hidden * factor, None, None, *scaled
+        if ctx.gradients is None:
+            raise RuntimeError(
+                "a second backward pass through a chunked loss: its gradients are computed once. "
+                "Compute the loss again."
+            )
+        held, ctx.gradients = ctx.gradients, None
+        of_hidden, *of_parameters = (
+            None if one is None else one.mul_(gradients[0]) for one in held
+        )
+        return of_hidden, None, None, *of_parameters
+
+
+def _separate(gradients: Sequence[Tensor | None]) -> Iterator[Tensor | None]:
+    """The gradients without shared memory, so that each may be changed in place."""
+    seen: set[int] = set()
+    for gradient in gradients:
+        if gradient is None:
+            yield None
+            continue
+        place = gradient.untyped_storage().data_ptr()
+        yield gradient if gradient.is_contiguous() and place not in seen else gradient.clone()
+        seen.add(place)
 
 
 def _add(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
@@ -141,7 +160,6 @@ def _add(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
     if gradient is None:
         return total
     if total is None:
-        wide = torch.promote_types(gradient.dtype, torch.float32)
-        total = torch.zeros_like(gradient, dtype=wide)
+        return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
     total += gradient
     return total

@@ -1,7 +1,8 @@
 """The exact engine: loss and gradients of the plain path, at the cost of what is supervised.
 
-Its parts (rows without padding, shared prompts, a pruned last layer, cross-entropy in chunks) are
-put into a model from outside, through transformers' own interfaces, and can be taken out again.
+Its parts (rows without padding, shared prompts, a pruned last layer, cross-entropy in chunks, cheap
+operations computed again) are put into a model from outside, through transformers' own interfaces,
+and can be taken out again.
 `choose_parts.py` finds out which parts a model supports.
 """
 
@@ -31,6 +32,8 @@ from atlas.training.engine.last_layer import prune_layer, restore_layer
 from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
+from atlas.training.engine.pass_size import is_large_pass
+from atlas.training.engine.recomputation import recompute_cheap_operations
 from atlas.training.engine.row_lengths import forget_lengths
 from atlas.training.engine.sequence_mixers import (
     ChangedMixer,
@@ -49,7 +52,7 @@ from atlas.training.loss import (
 )
 from atlas.training.token_loss import Targets, TokenLoss, log_probs_at
 
-PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer")
+PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer", "recompute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,10 @@ class Engine:
         ways: names of the attention implementations that packed rows have used so far.
         base: the model before training, if the loss needs it in each pass.
         token_loss: the loss of supervised tokens.
+        recomputes_always: whether the part `recompute` applies to small passes too.
     """
+
+    recomputes_always = False
 
     def __init__(
         self, model: Any, window: int | None = None, base: BaseModel | None = None
@@ -185,14 +191,13 @@ class Engine:
         """Give the model exactly these parts. With no parts, the model is unchanged.
 
         Raises:
-            ValueError: the model has no list of layers, which `last_layer` needs.
+            ValueError: the model has no list of layers, which `last_layer` and `recompute` need, or
+                a layer does not support `recompute`.
         """
-        layer = self._last_layer()
-        if "last_layer" in parts and layer is None:
-            raise ValueError("its decoder has no list of layers")
-        self.parts = tuple(part for part in PARTS if part in parts)
-        if layer is not None:
-            restore_layer(layer)
+        layer, layers = self._last_layer(), list(getattr(self._decoder, "layers", None) or ())
+        self.parts = self._checked(parts, layer)
+        for each in layers:
+            restore_layer(each)
         take_out_mixers(self._mixers)
         self.model.__dict__.pop("forward", None)
         packs = "packing" in self.parts
@@ -203,13 +208,16 @@ class Engine:
             self.model.set_attn_implementation(implementation)
         if packs:
             self._mixers = put_in_mixers(self._decoder, self._row, self.own_attention)
-        for each in getattr(self._decoder, "layers", None) or ():
+        for each in layers:
             each.__dict__.pop("_can_checkpoint_with_cache", None)
             if self.window is not None and packs:
                 # The caches of context_gradient.py may be read twice.
                 each._can_checkpoint_with_cache = True
         if "last_layer" in self.parts:
             prune_layer(layer, self._row)
+        # The backward pass begins with the last layer, so recomputation would save nothing there.
+        for each in layers[:-1] if "recompute" in self.parts else ():
+            recompute_cheap_operations(each, self._recomputes)
         if self.parts:
             # It is not a method, because accelerate would bind a method to the model for autocast.
             self.model.forward = lambda *arguments, **options: self._forward(*arguments, **options)
@@ -221,6 +229,17 @@ class Engine:
     def mixes_by_sequence(self) -> bool:
         """Whether some modules run once for each sequence of a packed row."""
         return any(changed.by_sequence for changed in self._mixers)
+
+    @staticmethod
+    def _checked(parts: Sequence[str], layer: Any) -> tuple[str, ...]:
+        if layer is None and not {"last_layer", "recompute"}.isdisjoint(parts):
+            raise ValueError("its decoder has no list of layers")
+        return tuple(part for part in PARTS if part in parts)
+
+    def _recomputes(self, states: Tensor) -> bool:
+        tokens, hidden = states.shape[:-1].numel(), states.shape[-1]
+        layers = self.model.config.get_text_config().num_hidden_layers
+        return self.recomputes_always or is_large_pass(tokens, hidden, layers)
 
     def _last_layer(self) -> Any:
         layers = getattr(self._decoder, "layers", None) or ()

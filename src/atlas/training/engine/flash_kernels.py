@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from atlas.training.engine.attention_calls import AttentionCall
+from atlas.training.engine.product_attention import gradients_by_products, takes_products
 
 Gradients = tuple[Tensor, Tensor, Tensor]
 
@@ -155,13 +156,16 @@ class CpuFlash:
         gradients = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         for asked, keys in _pieces(given.call):
             tensors = gradient[asked], query[asked], key[keys], value[keys], output[asked]
-            parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                *map(_heads_first, tensors),
-                *(logsumexp[None, :, asked], 0.0, given.call.causal),
-                scale=given.scaling,
-            )
+            sums, causal, scale = logsumexp[:, asked], given.call.causal, given.scaling
+            if takes_products(query[asked], key[keys]):
+                parts = gradients_by_products(*tensors, sums, causal, scale)
+            else:
+                of_heads = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                    *map(_heads_first, tensors), sums[None], 0.0, causal, scale=scale
+                )
+                parts = tuple(map(_tokens_first, of_heads))
             for whole, part, at in zip(gradients, parts, (asked, keys, keys), strict=True):
-                whole[at] = _tokens_first(part)
+                whole[at] = part
         return gradients
 
 

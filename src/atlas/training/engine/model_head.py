@@ -93,11 +93,13 @@ def _in_place_of(module: Any, forward: Any) -> Iterator[None]:
 def _as_function(module: Any) -> Iterator[None]:
     """Call a module without the hooks of FSDP.
 
-    They would treat the gradients of one chunk as the end of the backward pass.
+    They would treat the gradients of one chunk as the end of the backward pass. They also gather
+    its weights, which is done here, unless another module of its group has done it.
     """
     if not isinstance(module, FSDPModule):
         yield
         return
+    module.unshard()
     names = ("_forward_pre_hooks", "_forward_hooks")
     hooks = {name: module.__dict__[name] for name in names}
     module.__dict__.update({name: OrderedDict() for name in names})

@@ -1,6 +1,6 @@
 """Objectives: how much each supervised token counts, given what the model predicts there.
 
-    loss = Σ w · factor · (−log π) / Σ w   over the supervised tokens of an optimizer step
+    loss = Σ w · factor · (−log π) / Σ |w|   over the supervised tokens of an optimizer step
 
 The factor of a token comes from the objective and carries no gradient. So an objective sets the
 size of each token's gradient, and never its direction. To add an objective, write one file and add
@@ -10,7 +10,7 @@ one row to OBJECTIVES.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from atlas.config import Config
 from atlas.errors import ConfigError
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 OBJECTIVES: dict[str, str] = {
     "none": "atlas.training.objectives.none:NoObjective",
     "dft": "atlas.training.objectives.dft:DftObjective",
+    "eaft": "atlas.training.objectives.eaft:EaftObjective",
+    "eksft": "atlas.training.objectives.eksft:EksftObjective",
+    "clip": "atlas.training.objectives.clip:ClipObjective",
+    "mask_low_probability": "atlas.training.objectives.mask_low_probability:"
+    "MaskLowProbabilityObjective",
 }
 OBJECTIVE = Kind("objective", OBJECTIVES, methods=("factors",))
 
@@ -90,6 +95,41 @@ class ObjectiveBase(Generic[ConfigT]):
         self.config = config
 
 
+class CheckedObjective:
+    """An objective from outside: what it gives is checked."""
+
+    def __init__(self, name: str, objective: Objective) -> None:
+        self._objective, self._name = objective, f"objective '{name}'"
+        needs: Any = getattr(objective, "needs", None)
+        known = get_args(Needs)
+        if needs not in known:
+            raise ConfigError(
+                f"{self._name} cannot be used: its attribute 'needs' is {needs!r}, expected one of "
+                f"{', '.join(known)}."
+            )
+        self.needs: Needs = needs
+
+    def factors(self, tokens: PredictedTokens) -> Tensor:
+        found: Any = self._objective.factors(tokens)
+        shape = getattr(found, "shape", None)
+        if shape != tokens.log_probs.shape:
+            given = f"{type(found).__name__}{'' if shape is None else f' of shape {list(shape)}'}"
+            raise ConfigError(
+                f"{self._name}: factors() gave a {given}, expected a tensor of shape "
+                f"{list(tokens.log_probs.shape)}: a factor for each token."
+            )
+        # Predictions that are not numbers are reported as a training that has diverged.
+        wrong = ~found.isfinite() & tokens.log_probs.isfinite()
+        if wrong.any():
+            raise ConfigError(
+                f"{self._name}: factors() gave {found[wrong][0].item()} for a token of probability "
+                f"{tokens.log_probs[wrong][0].exp().item():.3g}, expected a finite number. Limit "
+                "what it divides by or takes the logarithm of."
+            )
+        factors: Tensor = found
+        return factors
+
+
 def needs_of(choice: Choice) -> Needs:
     """What an objective needs of the model before training."""
     made = make_objective(choice)
@@ -105,10 +145,6 @@ def make_objective(choice: Choice) -> Objective | None:
     if choice.name == "none":
         return None
     made: Objective = OBJECTIVE.make(choice)
-    needs, known = getattr(made, "needs", None), get_args(Needs)
-    if needs not in known:
-        raise ConfigError(
-            f"objective '{choice.name}' cannot be used: its attribute 'needs' is {needs!r}, "
-            f"expected one of {', '.join(known)}."
-        )
+    if choice.name not in OBJECTIVES:
+        made = CheckedObjective(choice.name, made)
     return made

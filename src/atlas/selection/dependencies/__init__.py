@@ -1,0 +1,1 @@
+"""Which later actions use what an observation showed: `trajectory -> value uses -> slice`."""

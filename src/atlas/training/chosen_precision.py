@@ -1,0 +1,128 @@
+"""Which precision `precision: auto` stands for. It is chosen once and kept with the run.
+
+On a GPU it is bf16 where the GPU supports it. On a CPU a short pass is timed: one layer of the
+model's config with random weights, forward and backward, in fp32 and under autocast to bf16.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from atlas.errors import first_line
+from atlas.models.local.load import default_device, read_config, resolve_precision
+from atlas.store.record_files import write_text
+from atlas.training.config import TrainConfig
+
+# bf16 must be faster by this factor. Compared runs should not differ because a ratio near 1 fell
+# to one side once and to the other side another time.
+WORTHWHILE = 1.5
+ROUNDS = 3
+TOKENS = 1024
+# Tokens times weights of the timed layer, about two seconds of a core.
+MOST_PRODUCTS = 2**33
+VOCABULARY = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPrecision:
+    """A precision and how it was chosen.
+
+    Attributes:
+        reason: for people; None: the config or the kind of device sets the precision.
+    """
+
+    precision: Literal["fp32", "bf16"]
+    reason: str | None = None
+
+
+def keep_precision(config: TrainConfig, location: str, folder: Path) -> ChosenPrecision:
+    """The precision of a run, chosen now or when the run was started.
+
+    Args:
+        location: where the files of the model are.
+        folder: the folder of the states to resume from.
+    """
+    file = folder / "precision.json"
+    if file.exists():
+        return ChosenPrecision(**json.loads(file.read_text(encoding="utf-8")))
+    chosen = choose_precision(config, location)
+    if chosen.reason is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(asdict(chosen)) + "\n")
+    return chosen
+
+
+def choose_precision(config: TrainConfig, location: str) -> ChosenPrecision:
+    """What the config asks for; for `auto` on a CPU, what a short pass shows to be faster."""
+    if config.precision != "auto" or default_device() != "cpu":
+        return ChosenPrecision(resolve_precision(config.precision))
+    try:
+        seconds = _time_layer(read_config(location))
+    except Exception as error:
+        # Some architectures cannot be made with one layer. Their own code raises anything.
+        reason = f"one layer cannot be timed ({type(error).__name__}: {first_line(error)})"
+        return ChosenPrecision("fp32", reason)
+    ratio = seconds["fp32"] / seconds["bf16"]
+    reason = (
+        f"one layer takes {seconds['fp32']:.3f} s in fp32 and {seconds['bf16']:.3f} s in bf16, "
+        f"which is {ratio:.1f} times as fast ({WORTHWHILE:g} times is needed)"
+    )
+    return ChosenPrecision("bf16" if ratio >= WORTHWHILE else "fp32", reason)
+
+
+def _time_layer(settings: Any) -> dict[str, float]:
+    """Processor seconds of a pass in each precision, the least of a few rounds in turn."""
+    import numpy as np
+    import torch
+
+    from atlas.training.engine.exact_engine import PARTS, Engine
+    from atlas.training.examples import TrainingExample
+
+    # Random weights must not change the random numbers of the training.
+    with torch.random.fork_rng(devices=[]):
+        model = _one_layer(settings)
+    weights = sum(one.numel() for one in model.parameters())
+    length = min(TOKENS, max(64, MOST_PRODUCTS // weights))
+    ids = np.arange(length) % VOCABULARY
+    example = TrainingExample("timed", ids.astype(np.int32), ids.astype(np.int64))
+    engine = Engine(model)
+    engine.put_in(PARTS)
+
+    def run(enabled: bool) -> float:
+        started = time.process_time()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = engine.loss(model, [example])
+        torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+        return time.process_time() - started
+
+    try:
+        run(True)
+    except Exception:
+        # A family that does not support the parts is timed without them.
+        engine.put_in(())
+        run(True)
+    rounds = [(run(False), run(True)) for _ in range(ROUNDS)]
+    least = (min(column) for column in zip(*rounds, strict=True))
+    return dict(zip(("fp32", "bf16"), least, strict=True))
+
+
+def _one_layer(settings: Any) -> Any:
+    """A model of this config with one layer and a small vocabulary, in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    text = settings.get_text_config()
+    text.num_hidden_layers, text.vocab_size = 1, VOCABULARY
+    text.pad_token_id = text.bos_token_id = text.eos_token_id = None
+    if getattr(text, "layer_types", None):
+        # The last one: the first may be a special case.
+        text.layer_types = list(text.layer_types)[-1:]
+    with torch.device("cpu"):
+        model: Any = AutoModelForCausalLM.from_config(
+            settings, trust_remote_code=False, dtype=torch.float32
+        )
+    return model.train()

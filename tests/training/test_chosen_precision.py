@@ -1,0 +1,82 @@
+"""`precision: auto` is chosen by a timed layer, once for a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from atlas.models.local.load import read_config
+from atlas.training import chosen_precision
+from atlas.training.chosen_precision import choose_precision, keep_precision
+from atlas.training.train_agent import train_agent
+from tests.training.small_runs import make_runs, quick
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is not timed")
+
+
+def timed_as(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float) -> None:
+    monkeypatch.setattr(chosen_precision, "_time_layer", lambda _: {"fp32": fp32, "bf16": bf16})
+
+
+@pytest.mark.parametrize(("fp32", "chosen"), [(1.49, "fp32"), (1.5, "bf16"), (3.0, "bf16")])
+def test_auto_is_bf16_where_a_layer_is_faster_by_the_factor(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, fp32: float, chosen: str
+) -> None:
+    timed_as(monkeypatch, fp32, 1.0)
+    found = choose_precision(quick(tiny_model_folder, precision="auto"), str(tiny_model_folder))
+    assert found.precision == chosen
+    assert f"{fp32:.3f} s in fp32 and 1.000 s in bf16" in str(found.reason)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_given_precision_is_not_timed(tiny_model_folder: Path, precision: str) -> None:
+    found = choose_precision(quick(tiny_model_folder, precision=precision), "nowhere")
+    assert (found.precision, found.reason) == (precision, None)
+
+
+def test_a_layer_is_timed_without_a_change_of_the_random_numbers(tiny_model_folder: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    seconds = chosen_precision._time_layer(read_config(str(tiny_model_folder)))
+    assert torch.equal(torch.rand(4), expected)
+    assert set(seconds) == {"fp32", "bf16"}
+    assert all(one > 0 for one in seconds.values())
+
+
+def test_an_architecture_that_cannot_be_timed_is_trained_in_fp32_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise TypeError("no such layer")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_config", fails)
+    found = choose_precision(quick(tiny_model_folder, precision="auto"), str(tiny_model_folder))
+    assert found.precision == "fp32"
+    assert "cannot be timed (TypeError: no such layer)" in str(found.reason)
+
+
+def test_the_choice_of_a_run_is_kept_when_it_is_resumed(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    config = quick(tiny_model_folder, precision="auto")
+    timed_as(monkeypatch, 2.0, 1.0)
+    first = keep_precision(config, str(tiny_model_folder), tmp_path / "states")
+    timed_as(monkeypatch, 1.0, 2.0)
+    assert keep_precision(config, str(tiny_model_folder), tmp_path / "states") == first
+    other = keep_precision(config, str(tiny_model_folder), tmp_path / "other")
+    assert (first.precision, other.precision) == ("bf16", "fp32")
+
+
+def test_the_choice_and_its_reason_are_in_the_summary(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    timed_as(monkeypatch, 2.0, 1.0)
+    config = quick(tiny_model_folder, precision="auto", epochs=1)
+    manifest = train_agent(config, *make_runs(tmp_path), tmp_path / "run")
+    assert manifest.summary["precision"] == "bf16"
+    assert "2.0 times as fast" in manifest.summary["precision_reason"]
+    assert not any("precision" in name for name in manifest.outputs)
