@@ -64,7 +64,7 @@ VARIANTS = {
     "deepseek_v32, tied scores": PACKED,
     "dots1, window": ALL,
     "ernie4_5_moe, router loss": REFUSED,
-    "falcon, ALiBi": PACKED,
+    "falcon, ALiBi": ALONE,
     "falcon, new decoder": SHARED,
     "falcon_h1, scaled": SHARED,
     "flex_olmo, router loss": REFUSED,

@@ -234,6 +234,18 @@ def test_each_sequence_gets_what_is_its_own_and_a_shared_prompt_is_returned_once
     assert later == [1, 2, 3], "what a mixer chose is given to later ones, sequence by sequence"
 
 
+def test_a_bias_that_is_rounded_by_the_place_in_a_row_is_seen() -> None:
+    """Falcon's ALiBi is in bf16, which is exact up to 256 tokens: short probes are the same."""
+    torch.manual_seed(0)
+    config = transformers.FalconConfig(
+        vocab_size=120, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, alibi=True
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    chosen = choose_parts(model, EngineConfig())
+    assert "rows of 1,024 tokens" in chosen.left_out["packing"]
+    assert chosen.one_by_one is not None
+
+
 def test_a_mixer_that_layers_share_and_a_hook_on_it_are_kept() -> None:
     model = hybrid("a convolution")
     expected = expected_of(model, nested_examples())

@@ -38,7 +38,12 @@ from atlas.training.engine.checks.influence import (
     influence_between,
     influence_of_future,
 )
-from atlas.training.engine.checks.probes import MOST_TOKENS, long_probes, short_probes
+from atlas.training.engine.checks.probes import (
+    MOST_TOKENS,
+    long_probes,
+    row_probes,
+    short_probes,
+)
 from atlas.training.engine.checks.training_mode import (
     randomness_of_passes,
     refuse_auxiliary_losses,
@@ -191,6 +196,7 @@ class _Trial:
         self.engine = engine
         self.model = model
         self.longest = longest
+        self.row_tokens = config.micro_batch_tokens
         text = engine.model.config.get_text_config()
         self.probes = short_probes(text)
         self.examples = [one.example for one in self.probes]
@@ -227,6 +233,15 @@ class _Trial:
             # No training reaches lengths at which the model does not run.
             self.long = []
             return []
+
+    def _fill_a_row(self) -> None:
+        """Let the long probes be those of a row, for masks and biases that are made for a row."""
+        parts = self.engine.parts
+        self.engine.put_in(())
+        text = self.engine.model.config.get_text_config()
+        self.long = row_probes(text, self.longest, self.row_tokens)
+        self.plain_long = self._run_long()
+        self.engine.put_in(parts)
 
     def _influence_of_future(self) -> float:
         share = influence_of_future(self.model, self.probes[0])
@@ -279,6 +294,8 @@ class _Trial:
         return difference(plain, measure_engine(self.engine, self.model, self.examples), self.dtype)
 
     def _differs_when_long(self) -> str | None:
+        if not self.long and self.engine.mixes_by_sequence:
+            self._fill_a_row()
         if not self.long:
             return None
         with torch.no_grad():

@@ -36,7 +36,7 @@ from atlas.training.engine.pass_size import is_large_pass
 from atlas.training.engine.recomputation import recompute_cheap_operations
 from atlas.training.engine.row_lengths import forget_lengths
 from atlas.training.engine.sequence_mixers import (
-    Changed,
+    ChangedMixer,
     RowInUse,
     put_in_mixers,
     take_out_mixers,
@@ -128,7 +128,7 @@ class Engine:
         self.uses_flash = True
         self.own_attention = False
         self._row = RowInUse()
-        self._mixers: list[Changed] = []
+        self._mixers: list[ChangedMixer] = []
         self.ways: set[str] = set()
 
     def loss(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
@@ -224,6 +224,11 @@ class Engine:
         if self._of_base is not self:
             self._of_base.own_attention = self.own_attention
             self._of_base.put_in(parts)
+
+    @property
+    def mixes_by_sequence(self) -> bool:
+        """Whether some modules run once for each sequence of a packed row."""
+        return any(changed.by_sequence for changed in self._mixers)
 
     @staticmethod
     def _checked(parts: Sequence[str], layer: Any) -> tuple[str, ...]:

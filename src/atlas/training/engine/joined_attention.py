@@ -66,7 +66,7 @@ class _JoinedAttention(torch.autograd.Function):
             sums[:, asked] = joint
         if sinks is not None:
             joint = torch.logaddexp(sums, sinks[:, None].to(sums.dtype))
-            output = ((sums - joint).exp_().T[..., None] * output).to(output.dtype)
+            output = ((sums - joint).exp().T[..., None] * output).to(output.dtype)
             sums = joint
         ctx.save_for_backward(query, key, value, sinks, output, sums)
         ctx.calls, ctx.kernels, ctx.scaling = calls, kernels, scaling

@@ -35,11 +35,21 @@ class RowInUse:
     plan: AttentionPlan | None = None
 
 
-# A changed module, and the forward pass that it had as an attribute (a hook of accelerate), if any.
-Changed = tuple[Module, Callable[..., Any] | None]
+@dataclass(frozen=True, slots=True)
+class ChangedMixer:
+    """A token mixer with another forward pass.
+
+    Attributes:
+        by_sequence: whether it runs once for each sequence.
+        forward: the forward pass that it had as an attribute (a hook of accelerate), if any.
+    """
+
+    module: Module
+    by_sequence: bool
+    forward: Callable[..., Any] | None
 
 
-def put_in_mixers(decoder: Module, row: RowInUse, own_attention: bool) -> list[Changed]:
+def put_in_mixers(decoder: Module, row: RowInUse, own_attention: bool) -> list[ChangedMixer]:
     """Give the token mixers of `decoder` a forward pass that follows the row.
 
     Args:
@@ -53,17 +63,17 @@ def put_in_mixers(decoder: Module, row: RowInUse, own_attention: bool) -> list[C
     # Layers may share a module.
     for module in dict.fromkeys(_mixers(decoder)):
         follows = _uses_attention_table(module) and not own_attention
-        changed.append((module, module.__dict__.get("forward")))
+        changed.append(ChangedMixer(module, not follows, module.__dict__.get("forward")))
         module.forward = (_with_plan if follows else _by_sequence)(module, module.forward, row)
     return changed
 
 
-def take_out_mixers(changed: list[Changed]) -> None:
+def take_out_mixers(changed: list[ChangedMixer]) -> None:
     """Undo `put_in_mixers`."""
-    for module, forward in changed:
-        module.__dict__.pop("forward", None)
-        if forward is not None:
-            module.__dict__["forward"] = forward
+    for one in changed:
+        one.module.__dict__.pop("forward", None)
+        if one.forward is not None:
+            one.module.__dict__["forward"] = one.forward
     changed.clear()
 
 

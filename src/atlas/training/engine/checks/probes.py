@@ -24,6 +24,9 @@ from atlas.training.examples import TrainingExample
 PROMPT, TAILS, THIRD = MIN_SHARED_TOKENS + 1, (6, 9), 13
 # How far a long probe goes beyond a length that the config names.
 MARGIN = 24
+# Tokens of a row, and of each of its sequences, for models that compute something by the place in
+# the row (a bias in bf16 is rounded from 256 on).
+ROW_TOKENS, IN_ROW = 1024, 128
 # Names of settings that hold a length beyond which attention or a state may behave differently, and
 # names that look like them but hold something else.
 _LENGTH = re.compile(
@@ -106,6 +109,22 @@ def long_probes(
     # One more begins as the first does.
     tail = rng.choice(tokens, MARGIN - MARGIN // 2)
     sequences.append(np.concatenate([sequences[0][: length - MARGIN], tail]))
+    ordered = [sequences[index] for index in lexicographic_order(sequences)]
+    return [_probe(ids, tokens, rng, 24).example for ids in ordered]
+
+
+def row_probes(config: Any, longest: int | None, row_tokens: int) -> list[TrainingExample]:
+    """Sequences that fill a row of `ROW_TOKENS`, for what may depend on the place in the row.
+
+    Args:
+        longest: tokens of the longest sequence of the training; None: of any length.
+        row_tokens: maximum tokens of a forward pass.
+    """
+    rng = np.random.default_rng(2)
+    tokens = _common_tokens(config, rng)
+    length = max(THIRD, min(longest or IN_ROW, IN_ROW))
+    num = max(2, min(row_tokens, ROW_TOKENS) // length)
+    sequences = [rng.choice(tokens, length) for _ in range(num)]
     ordered = [sequences[index] for index in lexicographic_order(sequences)]
     return [_probe(ids, tokens, rng, 24).example for ids in ordered]
 
