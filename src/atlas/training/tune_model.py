@@ -17,7 +17,7 @@ from atlas.models.local.load import (
     load_model,
     locate_model,
 )
-from atlas.terminal.progress import say, show_progress
+from atlas.terminal.progress import Bar, say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.chosen_precision import keep_precision
 from atlas.training.config import TrainConfig
@@ -77,15 +77,8 @@ def tune_model(
     from atlas.training.base_predictions import with_base_log_probs
     from atlas.training.costs import count_run_tokens
     from atlas.training.equal_weights import equalize_weights
-    from atlas.training.follower import (
-        HELD_OUT_LOSS,
-        HeldOutLogger,
-        LastStepLogger,
-        RunFollower,
-    )
-    from atlas.training.rates import rate_factors
+    from atlas.training.follower import HELD_OUT_LOSS
     from atlas.training.states import digest_tensors
-    from atlas.training.trainer import CriticalStepTrainer, collate
 
     location = locate_model(config.model).location
     chosen = ranks.of_first(lambda: keep_precision(config, location, out / RESUME_FOLDER))
@@ -95,7 +88,6 @@ def tune_model(
     arguments = ranks.together(lambda: _trainer_arguments(transformers, config, precision, out))
     transformers.set_seed(config.seed)
     steps = schedule.examples
-    num_steps = len(steps)
     model = ranks.together(lambda: _load(config, precision))
     before = ranks.on_first(lambda: digest_tensors(_trained(model)))
     has_anchors = any(example.num_anchored_tokens for step in steps for example in step)
@@ -113,32 +105,10 @@ def tune_model(
     if config.lowest_weight < 0:
         objective = NegativeGuard(objective, config.negative_floor)
     engine.token_loss.objective = objective
-    with show_progress("training", num_steps) as bar:
-        trainer = CriticalStepTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=schedule.deal_out(ranks.size),
-            data_collator=collate,
-            callbacks=[
-                LastStepLogger(),
-                *([RunFollower(out, bar, config.epochs)] if ranks.is_first else []),
-            ],
-            engine=engine,
-            max_tokens=config.engine.micro_batch_tokens,
-            max_examples=config.micro_batch_size,
-            kl_weight=config.kl_weight,
-            rate_factor=rate_factors(config, num_steps),
-        )
+    with show_progress("training", len(steps)) as bar:
+        trainer = _make_trainer(config, model, arguments, engine, schedule, out, ranks, bar)
         if held_out:
-            lengths = [len(example.input_ids) for example in held_out]
-            mine = [held_out[place] for place in share_out(lengths, ranks.size)[ranks.index]]
-            logger = HeldOutLogger(lambda: trainer.log_held_out(mine), config.held_out_every)
-            trainer.add_callback(logger)
-        trainer.remove_callback(transformers.PrinterCallback)
-        for callback in trainer.callback_handler.callbacks:
-            if type(callback).__name__ == "TensorBoardCallback" and callback.logging_dir is None:
-                # By default it would write to the folder of the states, which is removed.
-                callback.logging_dir = str(out / "tensorboard")
+            _log_held_out(trainer, held_out, config.held_out_every, ranks)
         state = ranks.of_first(lambda: newest_state(out / RESUME_FOLDER))
         with full_disk_is_an_os_error(out), ranks.losing_none():
             trainer.train(resume_from_checkpoint=state)
@@ -172,6 +142,56 @@ def tune_model(
     if commit := getattr(whole.config, "_commit_hash", None):
         summary["base_model_commit"] = commit
     return TunedModel(whole, weights, summary)
+
+
+def _make_trainer(
+    config: TrainConfig,
+    model: Any,
+    arguments: Any,
+    engine: Any,
+    schedule: Schedule,
+    out: Path,
+    ranks: Ranks,
+    bar: Bar,
+) -> Any:
+    from transformers import PrinterCallback
+
+    from atlas.training.follower import LastStepLogger, RunFollower
+    from atlas.training.rates import rate_factors
+    from atlas.training.trainer import CriticalStepTrainer, collate
+
+    trainer = CriticalStepTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=schedule.deal_out(ranks.size),
+        data_collator=collate,
+        callbacks=[
+            LastStepLogger(),
+            *([RunFollower(out, bar, config.epochs)] if ranks.is_first else []),
+        ],
+        engine=engine,
+        max_tokens=config.engine.micro_batch_tokens,
+        max_examples=config.micro_batch_size,
+        kl_weight=config.kl_weight,
+        rate_factor=rate_factors(config, len(schedule.steps)),
+    )
+    trainer.remove_callback(PrinterCallback)
+    for callback in trainer.callback_handler.callbacks:
+        if type(callback).__name__ == "TensorBoardCallback" and callback.logging_dir is None:
+            # By default it would write to the folder of the states, which is removed.
+            callback.logging_dir = str(out / "tensorboard")
+    return trainer
+
+
+def _log_held_out(
+    trainer: Any, held_out: Sequence[TrainingExample], every: int, ranks: Ranks
+) -> None:
+    """Let the trainer log the loss on examples that are not trained on."""
+    from atlas.training.follower import HeldOutLogger
+
+    lengths = [len(example.input_ids) for example in held_out]
+    mine = [held_out[place] for place in share_out(lengths, ranks.size)[ranks.index]]
+    trainer.add_callback(HeldOutLogger(lambda: trainer.log_held_out(mine), every))
 
 
 def _computing(precision: str) -> Callable[[], AbstractContextManager[object]]:
