@@ -42,7 +42,7 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
         "out": ("num_supervised_steps", "num_steps", "num_supervised_tokens", "num_tokens"),
         "loss": ("final_loss", "held_out_loss", "held_out_loss_before", "final_kl"),
-        "objective": ("objective", "silenced", "mean_factor", "num_negative_steps"),
+        "objective": ("silenced", "mean_factor", "num_negative_steps"),
         "run": ("optimizer_steps", "train_seconds", "precision", "num_processes"),
         "engine": ("engine", "attention"),
         "limited": ("limited",),
