@@ -239,7 +239,7 @@ def test_a_part_that_is_not_asked_for_is_not_used() -> None:
     )
     assert choose_parts(
         tiny("llama"), EngineConfig(shared_prompts=False, chunked_loss=False)
-    ).engine.parts == ("packing", "last_layer")
+    ).engine.parts == ("packing", "last_layer", "recompute")
 
 
 def test_flash_attention_is_used_where_a_layer_has_no_window_and_no_cap() -> None:
