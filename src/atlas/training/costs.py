@@ -27,6 +27,9 @@ from atlas.training.objectives.base import needs_of
 FOUR_BITS = 0.516
 # Bytes of the interpreter with its libraries before a model is loaded.
 LIBRARIES = 500 * 2**20
+# What is kept lies between what is freed, so the process holds more (SmolLM2-135M, rows of 4,096
+# tokens, benchmarks/train_memory.py).
+SCATTERED = 1.2
 # Examples in a padded forward pass, if the config does not set a number.
 COMMON_BATCH = 4
 
@@ -159,8 +162,9 @@ def estimate_memory(
     if config.gradient_checkpointing:
         kept = shape.layer_outputs + shape.num_layers * shape.hidden
     elif config.engine.recompute and is_large_pass(tokens, shape.hidden, shape.num_layers):
-        # One layer at a time is whole again.
-        kept = shape.num_layers * shape.layer_results + shape.layer_outputs
+        # The hidden states stay in float32, and one layer at a time is whole again.
+        of_layer = shape.layer_results + shape.hidden * (4 // size - 1)
+        kept = int(SCATTERED * shape.num_layers * of_layer) + shape.layer_outputs
     is_quantized = config.lora is not None and config.lora.quantize is not None
     in_four_bits = shape.num_layers * shape.linear_weights if is_quantized else 0
     size_of_others = 2 if config.lora and not is_quantized and precision == "bf16" else 4
