@@ -57,6 +57,7 @@ TOLERATED = {
     "bf16 weights": (4.0, 0.2, 1e-4),
 }
 NUM_DRAWS = 24
+RECOMPUTES = "recompute"
 
 Gradients = dict[str, Tensor]
 # Some samples -> loss and gradients.
@@ -69,13 +70,15 @@ class Row:
 
     Attributes:
         gets: the parts in use or "plain", with "one by one" if no sequences share a pass; or
-            "refused".
+            "refused". Without `recompute`, which depends on other properties.
+        recomputes: whether `recompute` is used.
         said: the reasons for what is not used.
         wrong: each setting (weights, precision) whose loss or gradient is not the reference's.
     """
 
     name: str
     gets: str
+    recomputes: bool = False
     said: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
@@ -194,7 +197,11 @@ class TrainedStep:
         longest = max(len(one.input_ids) for one in self.examples)
         chosen = choose_parts(model, EngineConfig(), None, autocast, None, longest)
         self.said = tuple(f"{part}: {reason}" for part, reason in chosen.left_out.items())
-        parts = " ".join(part for part in PARTS if part in chosen.engine.parts) or "plain"
+        self.recomputes = RECOMPUTES in chosen.engine.parts
+        # These models are too small for it.
+        chosen.engine.recomputes_always = True
+        used = (part for part in PARTS if part in chosen.engine.parts and part != RECOMPUTES)
+        parts = " ".join(used) or "plain"
         self.gets = parts
         if chosen.one_by_one:
             self.gets = f"{parts}, one by one"
@@ -228,6 +235,7 @@ def check_row(row: str) -> Row:
     """Compare under all weights and precisions."""
     torch.set_num_threads(1)
     found: dict[str, None] = {}
+    recomputes: list[bool] = []
     said: dict[str, None] = {}
     wrong: list[str] = []
     draws = row.rsplit(", ", 1)[-1] in RANDOM
@@ -244,6 +252,7 @@ def check_row(row: str) -> Row:
                 step = TrainedStep(make_model(row, weights).to(dtype), autocast, folder)
                 said |= dict.fromkeys(step.said)
                 found[step.gets] = None
+                recomputes.append(step.recomputes)
                 if draws:
                     problem = compare_draws(row, step)
                 else:
@@ -262,7 +271,8 @@ def check_row(row: str) -> Row:
     gets = least_of(found)
     if gets is None:
         wrong.append("whether it packs or is refused depends on weights or precision")
-    return Row(row, gets or " or ".join(found), tuple(said), tuple(wrong))
+    always = bool(recomputes) and all(recomputes)
+    return Row(row, gets or " or ".join(found), always, tuple(said), tuple(wrong))
 
 
 def least_of(found: Collection[str]) -> str | None:

@@ -91,7 +91,7 @@ def print_training_plan(
     line(f"rate:        {rates if len(steps) > 1 else f'{at_first} in the only step'}")
     if own_pass := _own_passes(shape, steps):
         line(f"passes:      each sequence has a separate forward pass: {own_pass}")
-        off = dict.fromkeys(("packing", "shared_prompts", "last_layer"), False)
+        off = dict.fromkeys(("packing", "shared_prompts", "last_layer", "recompute"), False)
         engine = config.engine.model_copy(update=off)
         config = config.model_copy(update={"engine": engine, "micro_batch_size": 1})
     print_whole(console, _cost_table(count_costs(shape, config, steps), config.engine))

@@ -19,7 +19,8 @@ class ModelShape:
         linear_weights: entries of the linear maps of one decoder layer, which four bits can hold.
         layer_weights: the same plus those of the experts that one token goes through.
         layer_outputs: entries per token that one layer keeps for its backward pass.
-        layer_results: the same if it keeps only matrix products and attention (recomputation.py).
+        layer_results: the same if it keeps only matrix products and attention (recomputation.py),
+            where the architecture supports that.
         adapter_weights: entries of all low-rank adapters; 0 without.
         reach: which matrices have no adapter, as text; None: all have one, or there are none.
         fixed_length: up to how many tokens the rotary embedding has the same factors; None: always.
@@ -52,6 +53,7 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
     from transformers import AutoModelForCausalLM
 
     from atlas.training.engine.checks.training_mode import skipped_layers
+    from atlas.training.engine.recomputation import is_cheap_again
     from atlas.training.engine.row_lengths import length_with_fixed_factors
 
     settings = read_config(location)
@@ -92,6 +94,7 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
     kept = outputs + expert_outputs + 4 * hidden
     # The layer's input and the output of its attention are kept too.
     kept_results = results + expert_outputs + hidden + heads * head_width
+    recomputes = bool(layers) and all(map(is_cheap_again, layers[:-1]))
     return ModelShape(
         num_layers=num_layers,
         hidden=hidden,
@@ -106,7 +109,7 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
         reach=reach,
         fixed_length=length_with_fixed_factors(model),
         skipped_layers=skipped_layers(model),
-        layer_results=min(kept, kept_results),
+        layer_results=min(kept, kept_results) if recomputes else kept,
     )
 
 

@@ -144,7 +144,7 @@ def test_small_weights_do_not_hide_that_a_part_is_wrong(
 ) -> None:
     model = model_of(config).float()
     # Nothing resets what these layers keep of earlier tokens.
-    monkeypatch.setattr(exact_engine, "put_in_mixers", lambda *_: [])
+    monkeypatch.setattr(exact_engine, "put_in_mixers", lambda *_: False)
     chosen = choose_parts(model, EngineConfig())
     assert set(chosen.left_out) == ALL_BUT_LOSS
     is_plain_training(model.double(), chosen)

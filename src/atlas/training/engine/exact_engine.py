@@ -28,19 +28,15 @@ from atlas.training.engine.chunked_loss import (
 from atlas.training.engine.context_gradient import run_live
 from atlas.training.engine.device_arrays import to_device
 from atlas.training.engine.flash_kernels import kernels_for
-from atlas.training.engine.last_layer import prune_layer, restore_layer
+from atlas.training.engine.last_layer import prune_layer
 from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
 from atlas.training.engine.pass_size import is_large_pass
 from atlas.training.engine.recomputation import recompute_cheap_operations
+from atlas.training.engine.replaced_forwards import ReplacedForwards
 from atlas.training.engine.row_lengths import forget_lengths
-from atlas.training.engine.sequence_mixers import (
-    ChangedMixer,
-    RowInUse,
-    put_in_mixers,
-    take_out_mixers,
-)
+from atlas.training.engine.sequence_mixers import RowInUse, put_in_mixers
 from atlas.training.examples import TrainingExample
 from atlas.training.loss import (
     pad,
@@ -106,9 +102,11 @@ class Engine:
         base: the model before training, if the loss needs it in each pass.
         token_loss: the loss of supervised tokens.
         recomputes_always: whether the part `recompute` applies to small passes too.
+        mixes_by_sequence: whether some modules run once for each sequence of a packed row.
     """
 
     recomputes_always = False
+    mixes_by_sequence = False
 
     def __init__(
         self, model: Any, window: int | None = None, base: BaseModel | None = None
@@ -128,7 +126,7 @@ class Engine:
         self.uses_flash = True
         self.own_attention = False
         self._row = RowInUse()
-        self._mixers: list[ChangedMixer] = []
+        self._replaced = ReplacedForwards()
         self.ways: set[str] = set()
 
     def loss(self, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
@@ -143,8 +141,7 @@ class Engine:
         """The loss and Σ KL to the base model (0 without one) of a micro-batch, shape [2]."""
         if self.one_by_one and len(examples) > 1:
             return torch.stack([self.losses(model, [one]) for one in examples]).sum(0)
-        if self.one_by_one:
-            forget_lengths(self.model)
+        self._forget_lengths()
         if self.parts:
             return model(**self._inputs(examples))  # type: ignore[no-any-return]
         padded = {name: self._put(tensor.numpy()) for name, tensor in pad(examples).items()}
@@ -157,8 +154,7 @@ class Engine:
         """
         if self.one_by_one and len(examples) > 1:
             return [self.logits([one])[0] for one in examples]
-        if self.one_by_one:
-            forget_lengths(self.model)
+        self._forget_lengths()
         counts = [one.num_supervised_tokens for one in examples]
         if not self.parts:
             padded = {name: self._put(tensor.numpy()) for name, tensor in pad(examples).items()}
@@ -178,8 +174,7 @@ class Engine:
             labels = (one.labels[1:][one.labels[1:] != IGNORED_LABEL] for one in examples)
             pairs = zip(map(self._put, labels), examples, strict=True)
             return [log_probs_at(self.logits([one])[0], tokens) for tokens, one in pairs]
-        if self.one_by_one:
-            forget_lengths(self.model)
+        self._forget_lengths()
         hidden, targets = self._answers(examples)
         vocabulary = self.model.config.get_text_config().vocab_size
         rows = rows_of_chunk(chunk_logits(hidden.device.type), vocabulary)
@@ -196,39 +191,40 @@ class Engine:
         """
         layer, layers = self._last_layer(), list(getattr(self._decoder, "layers", None) or ())
         self.parts = self._checked(parts, layer)
-        for each in layers:
-            restore_layer(each)
-        take_out_mixers(self._mixers)
-        self.model.__dict__.pop("forward", None)
+        self._replaced.take_out()
         packs = "packing" in self.parts
         own = self.own_attention or not packs
         implementation = self._implementation if own else IMPLEMENTATION
         if self.model.config._attn_implementation != implementation:
             register()
             self.model.set_attn_implementation(implementation)
-        if packs:
-            self._mixers = put_in_mixers(self._decoder, self._row, self.own_attention)
+        self.mixes_by_sequence = packs and bool(
+            put_in_mixers(self._decoder, self._row, self.own_attention, self._replaced)
+        )
         for each in layers:
             each.__dict__.pop("_can_checkpoint_with_cache", None)
             if self.window is not None and packs:
                 # The caches of context_gradient.py may be read twice.
                 each._can_checkpoint_with_cache = True
         if "last_layer" in self.parts:
-            prune_layer(layer, self._row)
+            self._replaced.put_in(layer, prune_layer(layer, self._row))
         # The backward pass begins with the last layer, so recomputation would save nothing there.
-        for each in layers[:-1] if "recompute" in self.parts else ():
-            recompute_cheap_operations(each, self._recomputes)
+        earlier = [each for each in layers if each is not layer]
+        for each in earlier if "recompute" in self.parts else ():
+            recomputing = recompute_cheap_operations(each, self._recomputes)
+            self._replaced.put_in(each, recomputing)
         if self.parts:
             # It is not a method, because accelerate would bind a method to the model for autocast.
-            self.model.forward = lambda *arguments, **options: self._forward(*arguments, **options)
+            self._replaced.put_in(self.model, lambda *given, **more: self._forward(*given, **more))
         if self._of_base is not self:
             self._of_base.own_attention = self.own_attention
             self._of_base.put_in(parts)
 
-    @property
-    def mixes_by_sequence(self) -> bool:
-        """Whether some modules run once for each sequence of a packed row."""
-        return any(changed.by_sequence for changed in self._mixers)
+    def _forget_lengths(self) -> None:
+        """Let a pass over one sequence not depend on those before it."""
+        if self.one_by_one:
+            for engine in {self, self._of_base}:
+                forget_lengths(engine.model)
 
     @staticmethod
     def _checked(parts: Sequence[str], layer: Any) -> tuple[str, ...]:
@@ -256,6 +252,8 @@ class Engine:
     ) -> Any:
         """Replace the model's own forward pass: wrappers (DDP, FSDP, autocast) see one call."""
         if supervised is None:
+            # Without a row, attention over packed rows stops.
+            self._row.plan = None
             return self._plain_forward(*arguments, **options)
         base_hidden = base_answers = None
         if base_pass is not None:

@@ -9,7 +9,9 @@ So it works for any layer that follows transformers' cache interface.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -18,15 +20,16 @@ from atlas.training.engine.packed_attention import AttentionPlan
 from atlas.training.engine.sequence_mixers import RowInUse
 
 
-def prune_layer(layer: Any, row: RowInUse) -> None:
-    """Let `layer`, called with `kept` (indices, shape [K]) and `kept_plan`, return [1, K, H].
+def prune_layer(layer: Any, row: RowInUse) -> Callable[..., Any]:
+    """A forward pass of `layer` that returns [1, K, H] for `kept` (indices, shape [K]).
 
     Args:
         row: the row of the pass.
     """
     # Without gradient checkpointing: recomputing this layer would save nothing, because the
     # backward pass begins with it.
-    forward = inspect.unwrap(type(layer).forward)
+    own = layer.__dict__.get("forward")
+    forward = partial(inspect.unwrap(type(layer).forward), layer) if own is None else own
 
     def forward_kept(
         hidden_states: Tensor,
@@ -39,7 +42,7 @@ def prune_layer(layer: Any, row: RowInUse) -> None:
         options.pop("past_key_values", None)
         states = _Reader()
         try:
-            forward(layer, hidden_states, *arguments, past_key_values=states, plan=plan, **options)
+            forward(hidden_states, *arguments, past_key_values=states, plan=plan, **options)
             raise RuntimeError(
                 f"{type(layer).__name__} wrote no keys and values, expected one call of "
                 "past_key_values.update."
@@ -51,16 +54,11 @@ def prune_layer(layer: Any, row: RowInUse) -> None:
         chosen |= {"past_key_values": _Giver(states.given), "plan": kept_plan}
         row.plan = kept_plan
         try:
-            return forward(layer, hidden_states[:, kept], *arguments, **chosen)
+            return forward(hidden_states[:, kept], *arguments, **chosen)
         finally:
             row.plan = plan
 
-    layer.forward = forward_kept
-
-
-def restore_layer(layer: Any) -> None:
-    """Undo `prune_layer`."""
-    layer.__dict__.pop("forward", None)
+    return forward_kept
 
 
 class _HasRead(Exception):

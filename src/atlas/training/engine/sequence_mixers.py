@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import Module, ModuleList
 
 from atlas.training.engine.packed_attention import AttentionPlan
+from atlas.training.engine.replaced_forwards import ReplacedForwards
 
 # What transformers calls a cache, or the request for one.
 _CACHES = frozenset(
@@ -35,21 +36,9 @@ class RowInUse:
     plan: AttentionPlan | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedMixer:
-    """A token mixer with another forward pass.
-
-    Attributes:
-        by_sequence: whether it runs once for each sequence.
-        forward: the forward pass that it had as an attribute (a hook of accelerate), if any.
-    """
-
-    module: Module
-    by_sequence: bool
-    forward: Callable[..., Any] | None
-
-
-def put_in_mixers(decoder: Module, row: RowInUse, own_attention: bool) -> list[ChangedMixer]:
+def put_in_mixers(
+    decoder: Module, row: RowInUse, own_attention: bool, replaced: ReplacedForwards
+) -> bool:
     """Give the token mixers of `decoder` a forward pass that follows the row.
 
     Args:
@@ -57,24 +46,16 @@ def put_in_mixers(decoder: Module, row: RowInUse, own_attention: bool) -> list[C
             through `packed_attention.py`.
 
     Returns:
-        The changed modules, for `take_out_mixers`.
+        Whether some of them run once for each sequence.
     """
-    changed = []
+    runs_by_sequence = False
     # Layers may share a module.
     for module in dict.fromkeys(_mixers(decoder)):
         follows = _uses_attention_table(module) and not own_attention
-        changed.append(ChangedMixer(module, not follows, module.__dict__.get("forward")))
-        module.forward = (_with_plan if follows else _by_sequence)(module, module.forward, row)
-    return changed
-
-
-def take_out_mixers(changed: list[ChangedMixer]) -> None:
-    """Undo `put_in_mixers`."""
-    for one in changed:
-        one.module.__dict__.pop("forward", None)
-        if one.forward is not None:
-            one.module.__dict__["forward"] = one.forward
-    changed.clear()
+        runs_by_sequence |= not follows
+        changed = (_with_plan if follows else _by_sequence)(module, module.forward, row)
+        replaced.put_in(module, changed)
+    return runs_by_sequence
 
 
 def _mixers(module: Module) -> Iterator[Module]:
