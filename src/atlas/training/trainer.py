@@ -24,6 +24,7 @@ from atlas.store.record_files import write_text
 from atlas.terminal.progress import say
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
+from atlas.training.evaluation_mode import evaluation_mode
 from atlas.training.examples import TrainingExample
 from atlas.training.follower import HELD_OUT_LOSS
 from atlas.training.ranks import Ranks, asks_for_shards
@@ -226,20 +227,12 @@ class CriticalStepTrainer(Trainer):
         here = torch.tensor([weights, 0.0], dtype=torch.float64, device=self.args.device)
         counts = self.accelerator.reduce(here, reduction="sum")
         total = torch.zeros((), dtype=torch.float64, device=self.args.device)
-        model.eval()
-        try:
-            plain = self.engine.token_loss.plain()
-            with torch.no_grad(), self.compute_loss_context_manager(), plain:
-                for batch in self.micro_batches(examples):
-                    losses = self._scaled_losses(model, batch or [self._spare], counts)
-                    if batch:
-                        total += losses[0]
-        finally:
-            model.train()
-            # RWKV scales its weights in evaluation mode, until its next pass in training mode.
-            decoder = self.engine.model.get_decoder()
-            if hasattr(decoder, "_rescale_layers"):
-                decoder._rescale_layers()
+        plain = self.engine.token_loss.plain()
+        with evaluation_mode(model), torch.no_grad(), self.compute_loss_context_manager(), plain:
+            for batch in self.micro_batches(examples):
+                losses = self._scaled_losses(model, batch or [self._spare], counts)
+                if batch:
+                    total += losses[0]
         mean = self.accelerator.reduce(total, reduction="mean")
         self.log({HELD_OUT_LOSS: float(mean)})
 
