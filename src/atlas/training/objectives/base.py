@@ -47,7 +47,8 @@ class PredictedTokens:
         log_probs: shape [N]; log π of each token, in float32 or better.
         logits: shape [N, V], in float32 or better.
         weights: shape [N]; the weight w of each token. It may be negative.
-        base_log_probs: shape [N]; log π of each token before training, if the objective needs it.
+        base_log_probs: shape [N]; log π of each token before training, if the objective needs
+            base_probabilities or base_distribution.
         base_logits: shape [N, V]; the logits before training, if the objective needs them.
     """
 
@@ -78,7 +79,7 @@ class Objective(Protocol):
         ...
 
     def factors(self, tokens: PredictedTokens) -> Tensor:
-        """The factor of each token, shape [N]: finite numbers.
+        """The factor of each token, shape [N]: finite numbers. It must not change `tokens`.
 
         The factor of a token must not depend on the other tokens, because a forward pass may hold
         any of them.
