@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -71,6 +72,57 @@ class NoNumbers(Broken):
 
     def factors(self, tokens: PredictedTokens) -> Any:
         return torch.full_like(tokens.log_probs, float("nan"))
+
+
+class NumPyArray(Broken):
+    """An array of the right shape."""
+
+    def factors(self, tokens: PredictedTokens) -> Any:
+        return np.ones(len(tokens.log_probs))
+
+
+class Elsewhere(Broken):
+    """A tensor on another device."""
+
+    def factors(self, tokens: PredictedTokens) -> Any:
+        return torch.ones(len(tokens.log_probs), device="meta")
+
+
+class Sparse(Broken):
+    """A tensor with another layout."""
+
+    def factors(self, tokens: PredictedTokens) -> Any:
+        return torch.ones_like(tokens.log_probs).to_sparse()
+
+
+class Complex(Broken):
+    """Complex numbers."""
+
+    def factors(self, tokens: PredictedTokens) -> Any:
+        return tokens.log_probs + 1j
+
+
+class TooLarge(Broken):
+    """Finite in float64, and infinite in the type of the loss."""
+
+    def factors(self, tokens: PredictedTokens) -> Any:
+        return torch.full_like(tokens.log_probs, 1e39, dtype=torch.float64)
+
+
+class ChangesWeights(Broken):
+    """Changes the weights that the loss is computed with."""
+
+    def factors(self, tokens: PredictedTokens) -> Any:
+        tokens.weights[0] = 100
+        return torch.ones_like(tokens.log_probs)
+
+
+class ChangesLogits(Broken):
+    """Changes the model's predictions."""
+
+    def factors(self, tokens: PredictedTokens) -> Any:
+        tokens.logits.mul_(2)
+        return tokens.log_probs.exp_()
 
 
 class Raising(Broken):

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 from atlas.config import Config
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, ModelError
 from atlas.kinds import Choice
 from atlas.store.run_folders import read_manifest
 from atlas.training.base_model import BaseModel
 from atlas.training.base_predictions import with_base_log_probs
 from atlas.training.config import EngineConfig, TrainConfig
+from atlas.training.dry_run import _describe
 from atlas.training.engine import chunked_loss
 from atlas.training.engine.choose_parts import choose_parts
-from atlas.training.engine.exact_engine import PARTS
-from atlas.training.examples import TrainingExample
+from atlas.training.engine.exact_engine import PARTS, Engine
+from atlas.training.examples import ExampleSet, TrainingExample
 from atlas.training.objectives.base import (
     Needs,
     Objective,
@@ -33,9 +34,11 @@ from atlas.training.objectives.base import (
 )
 from atlas.training.ranks import Ranks
 from atlas.training.schedule import Schedule
+from atlas.training.states import digest_tensors
 from atlas.training.tally_rows import TALLY_ROWS
-from atlas.training.token_loss import TokenLoss
+from atlas.training.token_loss import Targets, TokenLoss
 from atlas.training.train_agent import train_agent
+from atlas.training.tune_model import _check_change
 from tests.training.small_runs import losses, make_runs, quick
 from tests.training.tiny_families import assert_same, gradients, nested_examples, tiny
 
@@ -167,8 +170,6 @@ def test_a_silenced_token_that_is_impossible_adds_nothing() -> None:
         def factors(self, tokens: PredictedTokens) -> Tensor:
             return torch.tensor([0.0, 1.0])
 
-    from atlas.training.token_loss import Targets
-
     logits = torch.tensor([[0.0, -torch.inf], [1.0, 0.0]], requires_grad=True)
     targets = Targets(torch.tensor([1, 1]), torch.ones(2))
     loss = TokenLoss(Silent(Config()))(logits, targets)
@@ -208,3 +209,58 @@ def test_a_run_reports_what_was_silenced(
     assert "silenced" not in plain.summary
     assert losses(tmp_path / "plain") != losses(tmp_path / "whole")
     assert read_manifest(tmp_path / "whole").summary["mean_factor"] != 1
+
+
+def test_an_objective_with_the_distribution_of_the_base_has_its_log_probabilities_too() -> None:
+    seen: list[PredictedTokens] = []
+
+    class Recording(Far):
+        def factors(self, tokens: PredictedTokens) -> Tensor:
+            seen.append(tokens)
+            return super().factors(tokens)
+
+    torch.manual_seed(0)
+    logits, base = torch.randn(4, 9), torch.randn(4, 9)
+    tokens = torch.tensor([0, 3, 8, 3])
+    TokenLoss(Recording(Config()))(logits, Targets(tokens, torch.ones(4)), base)
+    assert seen[0].base_log_probs is not None
+    expected = base.log_softmax(-1)[range(4), tokens]
+    torch.testing.assert_close(seen[0].base_log_probs, expected)
+
+
+def test_the_held_out_loss_needs_no_pass_of_the_base_model(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_base: dict[bool, set[bool]] = {True: set(), False: set()}
+    plain = Engine.losses
+
+    def losses_of(engine: Engine, model: Any, examples: Sequence[TrainingExample]) -> Tensor:
+        has_base[torch.is_grad_enabled()].add(engine.base is not None)
+        return plain(engine, model, examples)
+
+    config = quick(tiny_model_folder, objective=f"{__name__}:Far", epochs=1, held_out=0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "losses", losses_of)
+        train_agent(config, *make_runs(tmp_path), tmp_path / "run")
+    assert has_base == {True: {True}, False: {False}}
+
+
+def test_the_plan_names_the_settings_of_the_objective() -> None:
+    config = TrainConfig.model_validate({"model": "m", "objective": "clip"})
+    assert "objective clip high=0.28 low=0.2" in _describe(ExampleSet(), config)[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"objective": "dft"}, "objective=dft has silenced all tokens. Set its limits"),
+        ({}, "all tokens have a negative weight and a probability below negative_floor=0.01"),
+    ],
+)
+def test_a_training_that_changes_nothing_says_what_silenced_all_tokens(
+    changes: dict[str, Any], cause: str
+) -> None:
+    weights = {"weight": torch.ones(3)}
+    config = TrainConfig.model_validate({"model": "m", **changes})
+    with pytest.raises(ModelError, match=cause):
+        _check_change(config, digest_tensors(weights), weights, {"mean_factor": 0.0})

@@ -12,6 +12,7 @@ from atlas.terminal.progress import show_progress
 from atlas.training.config import TrainConfig
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
+from atlas.training.evaluation_mode import evaluation_mode
 from atlas.training.examples import TrainingExample
 from atlas.training.ranks import Ranks
 from atlas.training.schedule import Schedule, share_out
@@ -34,14 +35,9 @@ def with_base_log_probs(
     examples = list({id(one): one for step in schedule.examples for one in step}.values())
     shares = share_out([len(one.input_ids) for one in examples], ranks.size)
     own = shares[ranks.index]
-    was_training = engine.model.training
-    engine.model.eval()
-    try:
-        with computing():
-            mine = [examples[place] for place in own]
-            found = ranks.together(lambda: _compute(mine, engine, config))
-    finally:
-        engine.model.train(was_training)
+    with evaluation_mode(engine.model), computing():
+        mine = [examples[place] for place in own]
+        found = ranks.together(lambda: _compute(mine, engine, config))
     by_id = {
         id(examples[place]): examples[place].with_target_base_log_probs(of_target)
         for places, of_rank in zip(shares, ranks.gather(found), strict=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
+from atlas.config import result_settings
 from atlas.models.local.load import load_renderer, locate_model
 from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
@@ -122,7 +123,9 @@ def _describe(built: ExampleSet, config: TrainConfig) -> list[str]:
     if config.step_weights != "none":
         weighted = f", steps weighted by {config.step_weights}"
     if config.objective.name != "none":
-        objective = f", objective {visible_line(config.objective.name)}"
+        given = result_settings(config.objective.settings).items()
+        settings = "".join(f" {name}={value}" for name, value in given)
+        objective = f", objective {visible_line(config.objective.name + settings)}"
     if config.kl_weight:
         tokens = f"{built.num_anchored_tokens:,} tokens"
         held = f"; KL to the base model at {tokens}, times {config.kl_weight:g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from atlas.terminal.visible_text import visible_line
 from atlas.training.config import TrainConfig
 from atlas.training.examples import ExampleSet
 
@@ -17,14 +18,17 @@ def warn_of_negative_weights(examples: ExampleSet, config: TrainConfig) -> Itera
     if not examples.num_negative_steps:
         return
     share = examples.negative_share
+    largest = ""
+    if config.objective.name != "none":
+        largest = f" times the largest factor of objective={visible_line(config.objective.name)}"
     yield (
         f"warning: {examples.num_negative_steps:,} of {examples.num_supervised_steps:,} supervised "
         f"steps have a negative weight ({share:.1%} of the sum of |w|), so training makes them "
         "less likely. This says nothing about what the model should do instead, and it can damage "
         "what it does elsewhere. A token stops to count once its probability is below "
         f"negative_floor={config.negative_floor:g}, so the loss is at least "
-        f"{share * math.log(config.negative_floor):.2f} nats. Watch silenced in metrics.jsonl, "
-        "and compare with step_weights=none on held-out tasks"
+        f"{share * math.log(config.negative_floor):.2f} nats{largest}. Watch silenced "
+        "in metrics.jsonl, and compare with step_weights=none on held-out tasks"
     )
     if not config.held_out:
         yield "warning: set held_out=0.1 to see whether negative weights damage other steps"

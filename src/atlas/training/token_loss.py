@@ -74,6 +74,8 @@ class TokenLoss:
         with torch.no_grad():
             base = None if base_logits is None else widen(base_logits)
             of_base = targets.base_log_probs
+            if base is not None:
+                of_base = log_probs_at(base, targets.tokens)
             of_base = None if of_base is None else of_base.to(losses.dtype)
             predicted = PredictedTokens(-losses, precise.detach(), weights, of_base, base)
             factors = self.objective.factors(predicted).to(losses.dtype)

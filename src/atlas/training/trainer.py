@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from atlas.store.record_files import write_text
 from atlas.terminal.progress import say
 from atlas.training.engine.exact_engine import Engine
 from atlas.training.engine.micro_batches import cut_into_micro_batches
+from atlas.training.evaluation_mode import evaluation_mode
 from atlas.training.examples import TrainingExample
 from atlas.training.follower import HELD_OUT_LOSS
 from atlas.training.ranks import Ranks, asks_for_shards
@@ -56,8 +57,8 @@ class CriticalStepTrainer(Trainer):
     """Trains through `engine` on what `Schedule.deal_out` gives, with the loss of loss.py.
 
     What the Trainer calls `num_items_in_batch` is what the two sums are divided by over all ranks,
-    shape [2]: the weights of the supervised tokens of the optimizer step, and the number of tokens
-    held to the base model.
+    shape [2]: Σ |w| over the supervised tokens of the optimizer step, and the number of tokens held
+    to the base model.
 
     Args:
         max_tokens: maximum tokens of a forward pass.
@@ -216,7 +217,7 @@ class CriticalStepTrainer(Trainer):
     def log_held_out(self, examples: Sequence[TrainingExample]) -> None:
         """Compute and log Σ w · (−log π) / Σ |w| over examples that are not trained on.
 
-        The objective of the training does not matter here.
+        Neither the objective nor the KL matters here, so the base model does not run.
 
         Args:
             examples: this rank's share. It changes neither weights nor random numbers.
@@ -226,22 +227,24 @@ class CriticalStepTrainer(Trainer):
         here = torch.tensor([weights, 0.0], dtype=torch.float64, device=self.args.device)
         counts = self.accelerator.reduce(here, reduction="sum")
         total = torch.zeros((), dtype=torch.float64, device=self.args.device)
-        model.eval()
-        try:
-            plain = self.engine.token_loss.plain()
-            with torch.no_grad(), self.compute_loss_context_manager(), plain:
-                for batch in self.micro_batches(examples):
-                    losses = self._scaled_losses(model, batch or [self._spare], counts)
-                    if batch:
-                        total += losses[0]
-        finally:
-            model.train()
-            # RWKV scales its weights in evaluation mode, until its next pass in training mode.
-            decoder = self.engine.model.get_decoder()
-            if hasattr(decoder, "_rescale_layers"):
-                decoder._rescale_layers()
+        computing = self.compute_loss_context_manager()
+        with evaluation_mode(model), torch.no_grad(), computing, self._plain_loss():
+            for batch in self.micro_batches(examples):
+                losses = self._scaled_losses(model, batch or [self._spare], counts)
+                if batch:
+                    total += losses[0]
         mean = self.accelerator.reduce(total, reduction="mean")
         self.log({HELD_OUT_LOSS: float(mean)})
+
+    @contextlib.contextmanager
+    def _plain_loss(self) -> Iterator[None]:
+        """Compute without the objective and without the base model."""
+        base, self.engine.base = self.engine.base, None
+        try:
+            with self.engine.token_loss.plain():
+                yield
+        finally:
+            self.engine.base = base
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None

@@ -275,10 +275,16 @@ def _check_change(
     found = digest_tensors({name: after[name] for name in before})
     same = [name for name, digest in before.items() if found[name] == digest]
     if len(same) == len(before) and silenced.get("mean_factor") == 0:
+        cause, advice = f"objective={config.objective.name} has silenced all tokens", "its limits"
+        if config.objective.name == "none":
+            cause = (
+                "all tokens have a negative weight and a probability below "
+                f"negative_floor={config.negative_floor:g}"
+            )
+            advice = "weights and negative_floor"
         raise ModelError(
-            f"the training has changed none of the {len(before)} trained tensors, because "
-            f"objective={config.objective.name} has silenced all tokens. Set its limits so that "
-            "some count, and train into another --out."
+            f"the training has changed none of the {len(before)} trained tensors, because {cause}. "
+            f"Set {advice} so that some count, and train into another --out."
         )
     if len(same) == len(before):
         raise ModelError(

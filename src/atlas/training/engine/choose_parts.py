@@ -55,6 +55,7 @@ from atlas.training.engine.row_lengths import (
     problem_of_lengths,
     tokens_of_mask_tables,
 )
+from atlas.training.evaluation_mode import evaluation_mode
 
 NEEDS_PACKING = ("shared_prompts", "last_layer")
 PADDED = "it cannot pack rows, and without packing they would be padded"
@@ -99,19 +100,17 @@ def choose_parts(
     """
     engine = Engine(model, window, base)
     refuse_auxiliary_losses(engine.model.config.get_text_config())
-    was_training = model.training
-    # The results are equal only without dropout.
-    model.eval()
     # Weights of lower precision than float32 are checked under the autocast of training.
     engine.recomputes_always = True
     computes_so = autocast is not None and TOLERANCES[engine.model.dtype] == TOLERANCES[autocast]
+    computing = torch.autocast(engine.model.device.type, autocast, enabled=computes_so)
     try:
-        with torch.autocast(engine.model.device.type, autocast, enabled=computes_so):
+        # The results are equal only without dropout.
+        with evaluation_mode(model), computing:
             return _choose(_Trial(engine, model, config, longest), config, autocast)
     finally:
         # The value of the class.
         del engine.recomputes_always
-        model.train(was_training)
 
 
 def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -> ChosenEngine:

@@ -47,7 +47,8 @@ class PredictedTokens:
         log_probs: shape [N]; log π of each token, in float32 or better.
         logits: shape [N, V], in float32 or better.
         weights: shape [N]; the weight w of each token. It may be negative.
-        base_log_probs: shape [N]; log π of each token before training, if the objective needs it.
+        base_log_probs: shape [N]; log π of each token before training, if the objective needs
+            base_probabilities or base_distribution.
         base_logits: shape [N, V]; the logits before training, if the objective needs them.
     """
 
@@ -78,7 +79,7 @@ class Objective(Protocol):
         ...
 
     def factors(self, tokens: PredictedTokens) -> Tensor:
-        """The factor of each token, shape [N]: finite numbers.
+        """The factor of each token, shape [N]: finite numbers. It must not change `tokens`.
 
         The factor of a token must not depend on the other tokens, because a forward pass may hold
         any of them.
@@ -110,23 +111,55 @@ class CheckedObjective:
         self.needs: Needs = needs
 
     def factors(self, tokens: PredictedTokens) -> Tensor:
+        import torch
+
+        given = {
+            name: tensor
+            for name in PredictedTokens.__slots__
+            if (tensor := getattr(tokens, name)) is not None
+        }
+        before = {name: tensor._version for name, tensor in given.items()}
         found: Any = self._objective.factors(tokens)
-        shape = getattr(found, "shape", None)
-        if shape != tokens.log_probs.shape:
-            given = f"{type(found).__name__}{'' if shape is None else f' of shape {list(shape)}'}"
+        if changed := [name for name, tensor in given.items() if tensor._version != before[name]]:
+            # Weights and base probabilities are used after it, and logits may be needed again.
             raise ConfigError(
-                f"{self._name}: factors() gave a {given}, expected a tensor of shape "
+                f"{self._name}: factors() has changed tokens.{', tokens.'.join(changed)} in place, "
+                "expected it to change none of what it is given. Use operations that return a new "
+                "tensor, such as exp() for exp_()."
+            )
+        if not isinstance(found, torch.Tensor) or found.shape != tokens.log_probs.shape:
+            shape = getattr(found, "shape", None)
+            given_as = (
+                f"{type(found).__name__}{'' if shape is None else f' of shape {list(shape)}'}"
+            )
+            raise ConfigError(
+                f"{self._name}: factors() gave a {given_as}, expected a tensor of shape "
                 f"{list(tokens.log_probs.shape)}: a factor for each token."
             )
+        of_loss = tokens.log_probs
+        kinds = {"device": (found.device, of_loss.device), "layout": (found.layout, of_loss.layout)}
+        for kind, (of_found, expected) in kinds.items():
+            if of_found != expected:
+                raise ConfigError(
+                    f"{self._name}: factors() gave a tensor with {kind} {of_found}, expected "
+                    f"{expected}, that of tokens.log_probs. Make it from tokens.log_probs, for "
+                    "example with torch.ones_like."
+                )
+        if found.is_complex():
+            raise ConfigError(
+                f"{self._name}: factors() gave complex numbers, expected real ones. Take their "
+                "real part or their absolute value."
+            )
+        # In the type of the loss, in which a very large number is infinite.
+        factors = found.detach().to(of_loss.dtype)
         # Predictions that are not numbers are reported as a training that has diverged.
-        wrong = ~found.isfinite() & tokens.log_probs.isfinite()
+        wrong = ~factors.isfinite() & of_loss.isfinite()
         if wrong.any():
             raise ConfigError(
                 f"{self._name}: factors() gave {found[wrong][0].item()} for a token of probability "
-                f"{tokens.log_probs[wrong][0].exp().item():.3g}, expected a finite number. Limit "
+                f"{of_loss[wrong][0].exp().item():.3g}, expected a finite number. Limit "
                 "what it divides by or takes the logarithm of."
             )
-        factors: Tensor = found
         return factors
 
 
