@@ -22,9 +22,9 @@ def warn_of_negative_weights(examples: ExampleSet, config: TrainConfig) -> Itera
         f"steps have a negative weight ({share:.1%} of the sum of |w|), so training makes them "
         "less likely. This says nothing about what the model should do instead, and it can damage "
         "what it does elsewhere. A token stops to count once its probability is below "
-        f"negative_floor={config.negative_floor:g}, so the loss is at least "
-        f"{share * math.log(config.negative_floor):.2f} nats. Watch silenced in metrics.jsonl, "
-        "and compare with step_weights=none on held-out tasks"
+        f"negative_floor={config.negative_floor:g}, so its loss is at least "
+        f"{math.log(config.negative_floor):.2f} nats times |w| and the factor of the objective. "
+        "Watch silenced in metrics.jsonl, and compare with step_weights=none on held-out tasks"
     )
     if not config.held_out:
         yield "warning: set held_out=0.1 to see whether negative weights damage other steps"

@@ -2,7 +2,8 @@
 
 −log π times a negative weight has no lower bound: each update makes the token less likely, and the
 gradient on its logit, |w| · (1 − π), grows as π goes to 0, so nothing stops it. Here a token has no
-loss once it is unlikely enough, so its loss is never below w · log(1 / floor).
+loss once it is unlikely enough, so its loss is never below w · factor · log(1 / floor), where the
+factor is that of the objective: at most 1, or 10 with `clip`.
 
 Two softer forms exist: an importance ratio of at most 1 on negative examples, which keeps their
 objective bounded (TOPR, arXiv 2503.14286, read in its abstract and a summary), and −log(1 − π)
