@@ -95,6 +95,11 @@ class TrainingExample:
         of_token[1:][self._supervised] = of_target
         return replace(self, base_log_probs=of_token)
 
+    def with_scaled_weights(self, exponent: int) -> TrainingExample:
+        """The example with its weights times 2 ** exponent, which changes no rounding."""
+        weights = None if self.weights is None else np.ldexp(self.weights, exponent)
+        return replace(self, weights=weights)
+
     @property
     def anchors(self) -> NDArray[np.bool_]:
         """Where an anchored token is predicted, shape [T - 1]: position t predicts token t + 1."""
@@ -181,8 +186,9 @@ def build_examples(
     built = [one for name, one in by_id.items() if name not in held_ids]
     held = [one for name, one in by_id.items() if name in held_ids]
     examples = [example for one in built for example in one.examples]
+    measured = [of_held for one in held for example in one.examples if (of_held := _held(example))]
     if config.step_weights != "none" and config.loss_normalizer != "trajectories":
-        examples = _with_largest_weight_1(examples)
+        examples, measured = _with_largest_weight_1(examples), _with_largest_weight_1(measured)
     return ExampleSet(
         tuple(examples),
         len(built),
@@ -195,7 +201,7 @@ def build_examples(
         tuple(problem for one in by_id.values() for problem in one.problems),
         sum((one.sources for one in built), Counter()),
         sum((one.unwritten for one in built), UnwrittenCount()),
-        tuple(measured for one in held for example in one.examples if (measured := _held(example))),
+        tuple(measured),
         len(held),
     )
 
@@ -353,7 +359,7 @@ def _at_supervised(example: TrainingExample, of_token: NDArray[ScalarT]) -> NDAr
 
 
 def _with_largest_weight_1(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
-    """Scale to a maximum of 1: only ratios matter, and in float32 a weight of 1e-50 is 0."""
+    """Scale to a maximum of 1: only ratios matter, and a sum of very large weights overflows."""
     weighted = [(one, one.weights) for one in examples if one.weights is not None]
     largest = max((float(np.abs(weights).max()) for _, weights in weighted), default=1.0)
     return [replace(one, weights=weights / largest) for one, weights in weighted]

@@ -8,7 +8,9 @@ one rank ends all of them, and only this rank reports it.
 from __future__ import annotations
 
 import atexit
+import datetime
 import gc
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,10 @@ from atlas.errors import RankError, RunError
 from atlas.models.local.load import import_transformers
 
 T = TypeVar("T")
+# The others wait while rank 0 saves, proves and uploads a checkpoint. By default a process group
+# gives up after 10 minutes with NCCL and 30 with gloo.
+LONGEST_WAIT = datetime.timedelta(hours=6)
+MEETINGS = itertools.count()
 # Parts of the error messages of a process group after another process has ended.
 LOST = (
     "Connection closed by peer",
@@ -31,10 +37,15 @@ LOST = (
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process as one of the `size` processes of a training."""
+    """This process as one of the `size` processes of a training.
+
+    Attributes:
+        meeting: the number of this training among those of the process, equal at all ranks.
+    """
 
     index: int = 0
     size: int = 1
+    meeting: int = 0
 
     @property
     def is_first(self) -> bool:
@@ -71,20 +82,38 @@ class Ranks:
         return value
 
     @contextmanager
-    def losing_none(self) -> Iterator[None]:
-        """Report a missing rank as an error for the user, without a traceback."""
+    def reporting_once(self) -> Iterator[None]:
+        """Let one rank report an error, and a missing rank without a traceback.
+
+        The ranks that fail after it raise a RankError, for example because it has left.
+        """
         try:
             yield
-        except RuntimeError as error:
-            if self.size == 1 or not any(sign in str(error) for sign in LOST):
+        except RankError:
+            raise
+        except Exception as error:
+            if self.size == 1:
                 raise
             ended = "another process of this training has ended in the middle of it."
-            if self.is_first:
-                raise RunError(
-                    f"{ended} See its message or its launcher's, then run the same command again: "
-                    "it resumes from the last saved state."
-                ) from error
-            raise RankError(ended) from error
+            if not self._is_first_to_fail():
+                raise RankError(ended) from error
+            if not isinstance(error, RuntimeError) or not any(sign in str(error) for sign in LOST):
+                raise
+            raise RunError(
+                f"{ended} See its message or its launcher's, then run the same command again: it "
+                "resumes from the last saved state."
+            ) from error
+
+    def _is_first_to_fail(self) -> bool:
+        """Ask the store of the process group, which answers after other ranks have left."""
+        from torch.distributed import distributed_c10d
+
+        try:
+            store = distributed_c10d._get_default_store()
+            return bool(store.add(f"atlas failures {self.meeting}", 1) == 1)
+        except (RuntimeError, ValueError):
+            # The process that holds the store has left.
+            return True
 
     def gather(self, value: T) -> list[T]:
         """The values of all ranks, in their order."""
@@ -121,14 +150,14 @@ def meet_ranks() -> Iterator[Ranks]:
     distributed = torch.distributed
     if distributed.is_initialized():
         # The caller made the group and also leaves it.
-        yield Ranks(distributed.get_rank(), distributed.get_world_size())
+        yield Ranks(distributed.get_rank(), distributed.get_world_size(), next(MEETINGS))
         return
     # Reference cycles after a training, or after an error, also keep it alive.
     atexit.register(gc.collect)
     # It may still refer to a group that this process has left.
     PartialState._reset_state()
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
     try:
-        yield Ranks(state.process_index, state.num_processes)
+        yield Ranks(state.process_index, state.num_processes, next(MEETINGS))
     finally:
         distributed.destroy_process_group()

@@ -69,7 +69,7 @@ def train_agent(
         HubError: the run is finished, and the hub refused its checkpoint.
     """
     trajectories, selection, out = map(Path, (trajectories, selection, out))
-    with meet_ranks() as ranks, ExitStack() as stack:
+    with meet_ranks() as ranks, ranks.reporting_once(), ExitStack() as stack:
         inputs = ranks.together(lambda: _check(config, trajectories, selection, out, ranks))
         run = ranks.on_first(lambda: stack.enter_context(start_run(out, "train", config, inputs)))
         manifest = ranks.of_first(lambda: run.manifest if run else None)

@@ -53,6 +53,22 @@ def collate(shares: Sequence[Sequence[TrainingExample]]) -> dict[str, Any]:
     return {"input_ids": torch.cat(ids), "examples": list(examples)}
 
 
+def with_weights_near_1(
+    examples: Sequence[TrainingExample], num_items: Tensor
+) -> tuple[Sequence[TrainingExample], Tensor]:
+    """Examples of an optimizer step with their sums, scaled so that Σ |w| is between 0.5 and 1.
+
+    Only the ratios of weights matter within a step. In float32, weights that are very small beside
+    those of other steps would be 0. The factor is a power of two, so it changes no rounding.
+    """
+    if all(example.weights is None for example in examples):
+        return examples, num_items
+    total, exponent = math.frexp(float(num_items[0]))
+    scaled = num_items.clone()
+    scaled[0] = total
+    return [example.with_scaled_weights(-exponent) for example in examples], scaled
+
+
 class CriticalStepTrainer(Trainer):
     """Trains through `engine` on what `Schedule.deal_out` gives, with the loss of loss.py.
 
@@ -226,6 +242,7 @@ class CriticalStepTrainer(Trainer):
         weights = sum(float(example.target_weights.sum()) for example in examples)
         here = torch.tensor([weights, 0.0], dtype=torch.float64, device=self.args.device)
         counts = self.accelerator.reduce(here, reduction="sum")
+        examples, counts = with_weights_near_1(examples, counts)
         total = torch.zeros((), dtype=torch.float64, device=self.args.device)
         computing = self.compute_loss_context_manager()
         with evaluation_mode(model), torch.no_grad(), computing, self._plain_loss():
@@ -249,8 +266,10 @@ class CriticalStepTrainer(Trainer):
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
     ) -> Tensor:
+        assert num_items_in_batch is not None
         model.train()
-        passes = self.micro_batches(inputs["examples"])
+        of_step, num_items = with_weights_near_1(inputs["examples"], num_items_in_batch)
+        passes = self.micro_batches(of_step)
         losses, divergences = [], []
         syncs = self.accelerator.sync_gradients
         for number, examples in enumerate(passes, start=1):
@@ -261,7 +280,7 @@ class CriticalStepTrainer(Trainer):
             counts = contextlib.nullcontext() if examples else self.engine.token_loss.uncounted()
             with contextlib.nullcontext() if is_last and syncs else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager(), counts:
-                    loss, divergence = self.compute_loss(model, run, True, num_items_in_batch)
+                    loss, divergence = self.compute_loss(model, run, True, num_items)
                     if not examples:
                         loss, divergence = loss * 0.0, divergence * 0.0
                 self.accelerator.backward(loss)

@@ -110,7 +110,7 @@ def tune_model(
         if held_out:
             _log_held_out(trainer, held_out, config.held_out_every, ranks)
         state = ranks.of_first(lambda: newest_state(out / RESUME_FOLDER))
-        with full_disk_is_an_os_error(out), ranks.losing_none():
+        with full_disk_is_an_os_error(out):
             trainer.train(resume_from_checkpoint=state)
             weights = trainer.gathered_weights()
             silenced = trainer.describe_objective()
@@ -275,16 +275,13 @@ def _check_change(
     found = digest_tensors({name: after[name] for name in before})
     same = [name for name, digest in before.items() if found[name] == digest]
     if len(same) == len(before) and silenced.get("mean_factor") == 0:
-        cause, advice = f"objective={config.objective.name} has silenced all tokens", "its limits"
-        if config.objective.name == "none":
-            cause = (
-                "all tokens have a negative weight and a probability below "
-                f"negative_floor={config.negative_floor:g}"
-            )
-            advice = "weights and negative_floor"
+        by = [f"objective={config.objective.name}"] if config.objective.name != "none" else []
+        if config.lowest_weight < 0:
+            by.append(f"negative_floor={config.negative_floor:g}")
         raise ModelError(
-            f"the training has changed none of the {len(before)} trained tensors, because {cause}. "
-            f"Set {advice} so that some count, and train into another --out."
+            f"the training has changed none of the {len(before)} trained tensors, because "
+            f"{' with '.join(by)} has silenced all tokens. Set its limits "
+            "so that some count, and train into another --out."
         )
     if len(same) == len(before):
         raise ModelError(
