@@ -82,6 +82,7 @@ def compare(model_folder: str, chats: Path, tokens: int, rounds: int) -> dict[st
         reference: Any = None
         for name, way in WAYS.items():
             seconds, loss, gradient = run(*way)
+            print(f"{name}: {seconds:.1f} s, loss {loss:.4f}", file=sys.stderr, flush=True)
             reference = gradient if reference is None else reference
             figures = found[name]
             figures["seconds"] = min(figures["seconds"], seconds)
