@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from atlas.experiments.config import ExperimentConfig
 from atlas.experiments.plan_experiment import plan_experiment
 from atlas.experiments.run_stages import run_stages
 from atlas.store.run_folders import read_manifest
+from atlas.training import chosen_precision
 from tests.models.endpoints.chat_server import completion, serve
 from tests.selection.oracle_answers import answer_of, num_allowed
+from tests.training.small_runs import make_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 # Suites are recipes of another kind.
@@ -297,3 +301,28 @@ def test_other_models_are_arms_that_are_only_evaluated(
     assert (arm.name, arm.label, arm.runs[0].training) == ("agent", "another agent", None)
     with pytest.raises(ConfigError, match="'all' is the name of another arm"):
         tiny(tiny_model_folder, models={"all": other})
+
+
+def test_what_auto_stands_for_is_chosen_once_for_all_arms_and_seeds(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trajectories, _ = make_runs(tmp_path)
+    seconds = itertools.cycle([2.0, 1.0])
+    monkeypatch.setattr(
+        chosen_precision, "_time_layer", lambda _: {"fp32": next(seconds), "bf16": 1.0}
+    )
+    config = tiny(
+        tiny_model_folder,
+        collect={},
+        trajectories=trajectories,
+        arms={"all": {"selector": "all"}, "random": {"selector": "random"}},
+        train={"model": str(tiny_model_folder), "batch_size": 4, "precision": "auto"},
+        seeds=[0, 1],
+    )
+    stages = plan_experiment(config, tmp_path / "out", "test")
+    wanted = [stage for stage in stages if stage.title.startswith(("select", "train"))]
+    for stage in wanted:
+        pickle.dumps(stage)
+        stage.run()
+    trained = [stage.out for stage in wanted if stage.title.startswith("train")]
+    assert [read_manifest(out).summary["precision"] for out in trained] == ["bf16"] * 4

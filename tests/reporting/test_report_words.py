@@ -93,6 +93,20 @@ def test_unequal_settings_and_budgets_are_cautions(make_runs: Callable[..., RunF
     assert any("more supervised tokens than" in text for text in cautions)
 
 
+def test_what_auto_stood_for_is_a_caution_where_it_differs(
+    make_runs: Callable[..., RunFolders],
+) -> None:
+    folders = make_runs(arms=("all", "critical"), num_tasks=8)
+    for arm, precision in (("all", "fp32"), ("critical", "bf16")):
+
+        def edit(content: dict[str, Any], precision: str = precision) -> None:
+            content["summary"]["precision"] = precision
+
+        edit_manifest(folders.root / f"train-{arm}-0", edit)
+    cautions = [note.text for note in read_built(folders).notes if note.level == "caution"]
+    assert any("not trained in the same precision: All steps fp32" in text for text in cautions)
+
+
 def test_a_setting_that_changes_only_speed_is_not_a_caution(
     make_runs: Callable[..., RunFolders],
 ) -> None:

@@ -12,7 +12,8 @@ from atlas.models.local.load import read_config
 from atlas.training import chosen_precision
 from atlas.training.chosen_precision import choose_precision, keep_precision
 from atlas.training.train_agent import train_agent
-from tests.training.small_runs import make_runs, quick
+from tests.training.small_runs import losses, make_runs, quick
+from tests.training.test_resume import assert_same_files, interrupt
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is not timed")
 
@@ -80,3 +81,73 @@ def test_the_choice_and_its_reason_are_in_the_summary(
     assert manifest.summary["precision"] == "bf16"
     assert "2.0 times as fast" in manifest.summary["precision_reason"]
     assert not any("precision" in name for name in manifest.outputs)
+
+
+def test_a_given_precision_is_neither_kept_nor_replaced_by_a_kept_one(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    timed_as(monkeypatch, 2.0, 1.0)
+    place = str(tiny_model_folder)
+    keep_precision(quick(place, precision="auto"), place, tmp_path, tmp_path)
+    found = keep_precision(quick(place, precision="fp32"), place, tmp_path, tmp_path)
+    assert found.precision == "fp32"
+    keep_precision(quick(place, precision="fp32"), place, tmp_path / "other", tmp_path / "shared")
+    assert not (tmp_path / "other").exists()
+
+
+def test_compared_runs_share_the_first_choice_and_a_begun_run_keeps_its_own(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    config, place = quick(tiny_model_folder, precision="auto"), str(tiny_model_folder)
+    timed_as(monkeypatch, 1.0, 1.0)
+    keep_precision(config, place, tmp_path / "begun")
+    timed_as(monkeypatch, 2.0, 1.0)
+    first = keep_precision(config, place, tmp_path / "first", tmp_path / "shared")
+    timed_as(monkeypatch, 1.0, 1.0)
+    second = keep_precision(config, place, tmp_path / "second", tmp_path / "shared")
+    begun = keep_precision(config, place, tmp_path / "begun", tmp_path / "shared")
+    assert (first.precision, begun.precision) == ("bf16", "fp32")
+    assert second == first
+
+
+def test_a_choice_without_a_timing_is_kept_too(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    # A run that was started on a GPU and is resumed on a CPU.
+    config, place = quick(tiny_model_folder, precision="auto"), str(tiny_model_folder)
+    monkeypatch.setattr(chosen_precision, "default_device", lambda: "cuda")
+    monkeypatch.setattr(chosen_precision, "resolve_precision", lambda _: "bf16")
+    started = keep_precision(config, place, tmp_path)
+    monkeypatch.undo()
+    timed_as(monkeypatch, 1.0, 1.0)
+    assert keep_precision(config, place, tmp_path) == started
+    assert started.precision == "bf16"
+
+
+def test_the_losses_of_a_training_in_bf16_are_those_of_fp32_within_a_fifth_of_a_percent(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    runs = make_runs(tmp_path)
+    found = {}
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / precision
+        train_agent(quick(tiny_model_folder, precision=precision, epochs=8), *runs, out)
+        found[precision] = losses(out)
+    first, *_, last = found["fp32"]
+    assert last < 0.65 * first, "the training changes much"
+    assert found["bf16"] == pytest.approx(found["fp32"], rel=2e-3)
+    assert found["bf16"] != found["fp32"]
+
+
+def test_a_run_that_is_resumed_where_another_precision_is_faster_gives_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    runs = make_runs(tmp_path)
+    config = quick(tiny_model_folder, precision="auto", save_every=3)
+    timed_as(monkeypatch, 2.0, 1.0)
+    train_agent(config, *runs, tmp_path / "whole")
+    interrupt(monkeypatch, config, runs, tmp_path / "resumed")
+    timed_as(monkeypatch, 1.0, 2.0)
+    manifest = train_agent(config, *runs, tmp_path / "resumed")
+    assert manifest.summary["precision"] == "bf16"
+    assert_same_files(tmp_path, "checkpoint/model.safetensors")

@@ -7,6 +7,7 @@ starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ class _Plan:
 
     def add_trainings(self, trajectories: Path, selections: Mapping[str, Path]) -> list[ArmConfig]:
         runs: dict[str, list[ArmRun]] = {arm: [] for arm in self._config.arms}
+        make = partial(train_agent, shared_choices=self._out / "training")
         for seed in self._config.seeds:
             for arm, settings in self._config.arms.items():
                 own = settings.get(TRAIN, {})
@@ -142,7 +144,7 @@ class _Plan:
                 name = arm if len(self._config.seeds) == 1 else f"{arm}-seed{seed}"
                 needs = (trajectories, selections[arm])
                 folder = self._out / "training" / name
-                self.add(f"train: {name}", folder, train_agent, train, *needs, needs=needs)
+                self.add(f"train: {name}", folder, make, train, *needs, needs=needs)
                 evaluations = self._add_evaluations(folder, name)
                 runs[arm].append(ArmRun(training=folder, evaluations=evaluations))
         label = self._config.labels.get

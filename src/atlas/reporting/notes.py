@@ -125,6 +125,8 @@ def _unequal_settings(arms: Sequence[Arm]) -> Iterator[str]:
     # The seeds of an arm's trainings are meant to differ.
     if differing := _differing(trainings, except_for="seed"):
         yield f"The arms were not trained with the same settings: {differing}."
+    if differing := _unequal_precisions(arms):
+        yield f"The arms were not trained in the same precision: {differing}."
     for split in arms[0].runs[0].evaluations:
         runs = [run for arm in arms for run in arm.runs]
         if differing := _differing([run.evaluations[split].folder.manifest for run in runs]):
@@ -135,6 +137,22 @@ def _unequal_settings(arms: Sequence[Arm]) -> Iterator[str]:
     models = [training.inputs["model"] for training in trainings]
     if len({model.digest or model.path for model in models}) > 1:
         yield "The arms were not trained from the same model."
+
+
+def _unequal_precisions(arms: Sequence[Arm]) -> str:
+    """What `precision: auto` stood for in each arm, if it was not the same for all."""
+    found = {
+        arm.label: {
+            str(training.folder.manifest.summary.get("precision", "not recorded"))
+            for training in arm.trainings
+        }
+        for arm in arms
+    }
+    if len(set[str]().union(*found.values())) < 2:
+        return ""
+    return join_words(
+        [f"{label} {' and '.join(sorted(one))}" for label, one in found.items() if one]
+    )
 
 
 def _unconfirmed_models(arms: Sequence[Arm]) -> Iterator[str]:

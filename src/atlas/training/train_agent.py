@@ -54,12 +54,21 @@ COUNTS = (
 
 
 def train_agent(
-    config: TrainConfig, trajectories: StrPath, selection: StrPath, out: StrPath
+    config: TrainConfig,
+    trajectories: StrPath,
+    selection: StrPath,
+    out: StrPath,
+    *,
+    shared_choices: Path | None = None,
 ) -> Manifest:
     """Tune `config.model` on the selected steps of `trajectories` into `out/checkpoint/`.
 
     Under torchrun or accelerate launch every process calls it with the same arguments, and all get
     the same manifest.
+
+    Args:
+        shared_choices: the folder of what is chosen once for all runs that are compared, such as
+            what `precision: auto` stands for.
 
     Raises:
         RunError: a run folder is missing or unfinished, or the selection was made from other
@@ -76,7 +85,9 @@ def train_agent(
         assert manifest is not None
         if manifest.status != "finished":
             stack.enter_context(quiet_unless(ranks.is_first))
-            manifest = _train(config, trajectories, selection, out, ranks, manifest, run)
+            manifest = _train(
+                config, trajectories, selection, out, ranks, manifest, run, shared_choices
+            )
         if run:
             shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)
         if config.push_to_hub is not None:
@@ -113,6 +124,7 @@ def _train(
     ranks: Ranks,
     manifest: Manifest,
     run: Run | None,
+    shared_choices: Path | None,
 ) -> Manifest:
     """All of an unfinished run; only rank 0 holds `run`."""
     place = locate_model(config.model)
@@ -148,7 +160,7 @@ def _train(
         say(f"note: {failures}")
     from atlas.training.tune_model import tune_model
 
-    tuned = tune_model(config, schedule, examples.held_out, out, ranks)
+    tuned = tune_model(config, schedule, examples.held_out, out, ranks, shared_choices)
     summary = {
         **_describe(examples, config),
         **tuned.summary,

@@ -27,12 +27,6 @@ from atlas.training.objectives.guard import NegativeGuard
 from atlas.training.ranks import Ranks
 from atlas.training.schedule import Schedule, share_out
 
-# In bf16 on a CPU, oneDNN and PyTorch's layer above it each keep code for the last 1,024 shapes of
-# products, half a megabyte each: rows of new lengths would fill them. Their environment variables
-# are read at the first product. A pass of SmolLM2 over 8,192 tokens has about 200 shapes.
-CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-CACHED_PRODUCTS = 256
-
 
 @dataclass(frozen=True, slots=True)
 class TunedModel:
@@ -54,11 +48,13 @@ def tune_model(
     held_out: Sequence[TrainingExample],
     out: Path,
     ranks: Ranks,
+    shared_choices: Path | None = None,
 ) -> TunedModel:
     """Train from the newest state in the run folder `out` if there is one. All ranks call it.
 
     Args:
         held_out: examples that are not trained on; their loss is logged.
+        shared_choices: the folder of what is chosen once for all runs that are compared.
 
     Raises:
         ConfigError: a tracker that cannot be used, a launcher that asks for another precision, or
@@ -69,8 +65,6 @@ def tune_model(
     """
     # The Trainer forks, which is unsafe with the threads of a tokenizer.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for cache in CACHES:
-        os.environ.setdefault(cache, str(CACHED_PRODUCTS))
     transformers = import_transformers()
 
     from atlas.training.base_model import BaseModel
@@ -81,7 +75,8 @@ def tune_model(
     from atlas.training.states import digest_tensors
 
     location = locate_model(config.model).location
-    chosen = ranks.of_first(lambda: keep_precision(config, location, out / RESUME_FOLDER))
+    states = out / RESUME_FOLDER
+    chosen = ranks.of_first(lambda: keep_precision(config, location, states, shared_choices))
     precision = chosen.precision
     if chosen.reason is not None:
         say(f"precision: {precision}, because {chosen.reason}")
@@ -109,7 +104,7 @@ def tune_model(
         trainer = _make_trainer(config, model, arguments, engine, schedule, out, ranks, bar)
         if held_out:
             _log_held_out(trainer, held_out, config.held_out_every, ranks)
-        state = ranks.of_first(lambda: newest_state(out / RESUME_FOLDER))
+        state = ranks.of_first(lambda: newest_state(states))
         with full_disk_is_an_os_error(out):
             trainer.train(resume_from_checkpoint=state)
             weights = trainer.gathered_weights()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,13 @@ PROCESSOR_FILES = (
 ADAPTER_FILE = "adapter_config.json"
 # Endings of the files that hold weights, settings and tokenizers.
 MODEL_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
+
+# In bf16 on a CPU, oneDNN and PyTorch's layer above it each keep code for the last 1,024 shapes of
+# products, half a megabyte each: sequences of new lengths would fill them. Their environment
+# variables are read at the first product of the process. A training pass of SmolLM2 over 8,192
+# tokens has about 200 shapes.
+PRODUCT_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+CACHED_PRODUCTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +340,10 @@ def dtype_name(precision: Precision) -> str:
 
 
 def import_transformers() -> Any:
-    """Import transformers, without its log and progress bars."""
+    """Import transformers, without its log and progress bars, and bound the caches of products."""
+    # Every use of a model begins here. The first product of the process may be of another stage.
+    for cache in PRODUCT_CACHES:
+        os.environ.setdefault(cache, str(CACHED_PRODUCTS))
     try:
         import transformers
     except ImportError:
