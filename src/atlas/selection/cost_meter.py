@@ -62,13 +62,15 @@ class CostMeter:
         sealed = self._log.sealed
         totals = read_records(self._log.path, Payment) if sealed else self._log.records()
         self.paid = [Payment(), *totals][-1]
+        self._paid_before_usd = self.cost_usd
         self._unusable: RecordLog[UnusableAnswer] = run.log(
             "unusable", UnusableAnswer, key=lambda answer: answer.key
         )
         # Trajectory id -> USD as estimated, and the sum of them.
         self._under_way: dict[str, float] = {}
         self._under_way_usd = 0.0
-        # The cost of this process's answers, and their estimated cost.
+        # The cost of this process's answers, and their estimated cost. Scores have no usage, so
+        # their cost is what was paid since the start.
         self._answered_usd = self._estimated_usd = 0.0
         self._pays_by_answer = not isinstance(selector, HasPayments)
         if isinstance(selector, HasPayments):
@@ -111,17 +113,8 @@ class CostMeter:
             ModelError: the first 20 answers were all unusable, or there is a cost limit and the
                 server does not report its token counts.
         """
-        if not isinstance(answer, Selection):
-            return
-        usage = answer.usage
-        if self._pays_by_answer:
-            self.pay(usage)
-            has_tokens = usage.input_tokens + usage.output_tokens > 0
-            self._is_untold |= answer.problem is None and usage.requests > 0 and not has_tokens
-        self._has_usable |= _is_usable(answer)
-        if _is_unusable(answer):
-            self._num_unusable += 1
-            self._last_problem = str(answer.problem)
+        if isinstance(answer, Selection):
+            self._count_selection(answer)
         if self._limit_usd is not None and self._is_untold:
             raise ModelError(
                 "the endpoint does not report how many tokens an answer took (prompt_tokens and "
@@ -134,6 +127,17 @@ class CostMeter:
                 f"model '{self._selector.config.model}': the first {HOPELESS_AFTER} questions got "
                 f"no usable answer. The last: {self._last_problem}. {self._what_next()}"
             )
+
+    def _count_selection(self, answer: Selection) -> None:
+        usage = answer.usage
+        if self._pays_by_answer:
+            self.pay(usage)
+            has_tokens = usage.input_tokens + usage.output_tokens > 0
+            self._is_untold |= answer.problem is None and usage.requests > 0 and not has_tokens
+        self._has_usable |= _is_usable(answer)
+        if _is_unusable(answer):
+            self._num_unusable += 1
+            self._last_problem = str(answer.problem)
 
     def check_all(self, num_trajectories: int) -> None:
         """Check the answers before the run ends.
@@ -219,6 +223,9 @@ class CostMeter:
         self._under_way_usd = self._under_way_usd - estimated_usd if self._under_way else 0.0
         if isinstance(answer, Selection) and answer.usage.requests:
             self._answered_usd += cost_usd(answer.usage, self.price) or 0.0
+            self._estimated_usd += estimated_usd
+        elif isinstance(answer, StepScores):
+            self._answered_usd = self.cost_usd - self._paid_before_usd
             self._estimated_usd += estimated_usd
 
     def seal(self) -> None:

@@ -124,6 +124,9 @@ class PivotSelector:
             say(f"pivot: {self._book.num_kept:,} samples of an interrupted run are used again")
 
     def seal_records(self, run: Run, trajectory_ids: Iterable[str]) -> None:
+        if self._book is not None:
+            # Nothing was asked: a killed run had all its scores.
+            self._book.close()
         seal_book(run, trajectory_ids)
         for line in describe_profile(run, self._is_kept):
             say(line)
