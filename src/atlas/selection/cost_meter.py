@@ -45,11 +45,11 @@ class CostMeter:
         price: Price | None,
         config: SelectConfig,
         selector: HasEstimate,
-        paid_below_usd: float = 0.0,
+        paid_elsewhere_usd: float = 0.0,
     ) -> None:
         self.price = price
-        # What a cheaper model was paid, which counts under the same limit.
-        self._paid_below_usd = paid_below_usd
+        # What the model of another layer was paid, which counts under the same limit.
+        self._paid_elsewhere_usd = paid_elsewhere_usd
         self._limit_usd = selector.config.max_cost_usd
         self._config = config
         self._selector = selector
@@ -177,7 +177,7 @@ class CostMeter:
 
     @property
     def _spent_usd(self) -> float:
-        return self.cost_usd + self._paid_below_usd
+        return self.cost_usd + self._paid_elsewhere_usd
 
     @property
     def is_idle(self) -> bool:

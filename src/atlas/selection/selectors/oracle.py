@@ -20,7 +20,7 @@ from atlas.config import BY_CONTENT
 from atlas.kinds import NoConfig
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.selection.judging.answer import merge_answers, read_answer
-from atlas.selection.judging.judge import JudgingSelector
+from atlas.selection.judging.judge import JudgingSelector, check_cache
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.judging.prompt import JudgeQuestion
@@ -93,6 +93,8 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
 
     def __init__(self, config: OracleConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
+        if config.small is not None:
+            check_cache(config.small, context, "small.")
         checked_by = config.checked_by
         self._check = (
             None if checked_by is None else OtherSelection(checked_by, context.trajectories)
