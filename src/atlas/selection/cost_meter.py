@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from atlas.errors import CostLimitError, DataError, ModelError
+from atlas.errors import ConfigError, CostLimitError, DataError, ModelError
 from atlas.models.endpoints.prices import Price
 from atlas.models.payments import Payment
 from atlas.records import Selection, Trajectory, Usage
@@ -77,6 +77,13 @@ class CostMeter:
             selector.report_payments(self.pay)
         if isinstance(selector, HasUnusable):
             selector.report_unusable(self._unusable.append)
+        if self._limit_usd is not None and self.paid.requests and not self.knows_cost:
+            self.close()
+            raise ConfigError(
+                f"max_cost_usd={self._limit_usd:g} cannot be held: when {run.path} was started, "
+                "the price of one of its models was not known. Leave max_cost_usd out, or choose "
+                "another --out."
+            )
 
     def pay_by_answer(self) -> None:
         """Count the usage of each selection, because other processes ask the model."""
@@ -170,6 +177,11 @@ class CostMeter:
         if usage.requests or is_known:
             self.paid += usage
             self._log.append(self.paid)
+
+    @property
+    def knows_cost(self) -> bool:
+        """Whether the price of everything that was paid is known."""
+        return cost_usd(self.paid, self.price) is not None
 
     @property
     def cost_usd(self) -> float:
