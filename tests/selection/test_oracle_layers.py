@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from atlas.cli import app
 from atlas.errors import ConfigError, CostLimitError, DataError, EndpointError, RunError
 from atlas.records import Selection
+from atlas.selection.config import make_selector
 from atlas.selection.estimate_cost import estimate_cost
-from atlas.selection.layers import LAYERS_FILE, LayerDecision
+from atlas.selection.layers import LAYERS_FILE, LayerDecision, layers_of
 from atlas.selection.pilot import run_pilot
 from atlas.selection.select_steps import select_steps
 from atlas.store.record_files import read_records
@@ -334,3 +335,84 @@ def test_several_workers_report_what_they_paid(run: Path, tmp_path: Path) -> Non
         manifest = select_steps(config, run, tmp_path / "out")
     assert manifest.summary["usage"]["requests"] == len(server.requests)
     assert sum(one["requests"] for one in manifest.summary["layers"]) == len(server.requests)
+
+
+def test_what_a_pilot_paid_the_strong_model_counts_under_the_limit_of_both(
+    run: Path, checked: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with serve(answers) as server:
+
+        def config(**settings: Any) -> Any:
+            return layered(server.url, tmp_path, checked_by=checked, pilot_size=8, **settings)
+
+        pilot = run_pilot(config(), run, out)
+        assert pilot.num_answered > 0
+        assert pilot.below is not None
+        num_asked = len(server.requests)
+        paid = (pilot.paid_usd or 0) + (pilot.below.paid_usd or 0)
+        with pytest.raises(CostLimitError, match=f"has paid {paid:.4f} USD"):
+            select_steps(config(max_cost_usd=paid + 0.1), run, out)
+        assert len(server.requests) == num_asked
+        # The small model's own limit does not count what the strong one was paid.
+        small = {"max_cost_usd": 200.0}
+        select_steps(config(small=small, max_cost_usd=1e6), run, out)
+
+
+def test_a_pilot_asks_the_strong_model_only_where_the_small_one_answered(
+    run: Path, checked: str, tmp_path: Path
+) -> None:
+    def fails(body: dict[str, Any], number: int) -> Reply:
+        is_missing = body["model"] == "mini" and number_in(body) in (0, 2)
+        return failure(503) if is_missing else answers(body)
+
+    def config(url: str) -> Any:
+        return layered(url, tmp_path, checked_by=checked, pilot_size=NUM_TRAJECTORIES)
+
+    with serve(fails) as server:
+        run_pilot(config(server.url), run, tmp_path / "out")
+        assert asked(server, "strong") == ODD
+    with serve(answers) as server:
+        select_steps(config(server.url), run, tmp_path / "out")
+        select_steps(config(server.url), run, tmp_path / "whole")
+    for file in ("selections.jsonl", LAYERS_FILE):
+        assert (tmp_path / "out" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_a_decision_of_the_strong_model_stays_its_own_if_the_small_one_answers_later(
+    run: Path, checked: str, tmp_path: Path
+) -> None:
+    def silly(body: dict[str, Any], number: int) -> Reply:
+        return completion("no") if body["model"] == "mini" else answers(body)
+
+    def config(url: str) -> Any:
+        return layered(url, tmp_path, checked_by=checked, pilot_size=NUM_TRAJECTORIES)
+
+    with serve(silly) as server:
+        run_pilot(config(server.url), run, tmp_path / "out")
+        assert asked(server, "strong") == ALL
+    with serve(answers) as server:
+        # All answers of the small model were unusable, so it is asked again.
+        select_steps(config(server.url), run, tmp_path / "out")
+        assert (asked(server, "mini"), asked(server, "strong")) == (ALL, [])
+    assert [sorted(one.indices) for one in selections_in(tmp_path / "out")] == [[3]] * 12
+    read = read_records(tmp_path / "out" / LAYERS_FILE, LayerDecision)
+    assert {one.decided_by for one in read} == {"model"}
+
+
+def test_problems_are_not_answered_by_the_small_models_cache(
+    run: Path, checked: str, tmp_path: Path
+) -> None:
+    def bad(body: dict[str, Any], number: int) -> Reply:
+        return completion("no") if number_in(body) == 3 else answers(body)
+
+    with serve(bad) as server:
+        select_steps(layered(server.url, tmp_path, checked_by=checked), run, tmp_path / "first")
+        first = str(tmp_path / "first")
+        again = layered(server.url, tmp_path, {"cache": True}, retry_problems_of=first)
+        with pytest.raises(ConfigError, match=r"small\.cache=true would give the answers again"):
+            select_steps(again, run, tmp_path / "again")
+    again = layered("http://127.0.0.1:1/v1", tmp_path, retry_problems_of=first)
+    layers = layers_of(make_selector(again, run), again, tmp_path / "again")
+    assert layers is not None
+    assert layers.config.retry_problems_of == first, "its batches are not those of the first run"

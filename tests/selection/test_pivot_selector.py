@@ -196,15 +196,18 @@ def test_one_greedy_sample_ranks_by_disagreement(monkeypatch: pytest.MonkeyPatch
     assert order(score(make_trajectory(3), Script({1: 1}), monkeypatch, **settings)) == [0, 2]
 
 
-def test_a_limit_needs_exactly_one_model_that_is_paid() -> None:
+def test_a_limit_needs_a_model_that_is_paid() -> None:
     with pytest.raises(ConfigError, match="no remote model is asked"):
         select_config("pivot", model="m", max_cost_usd=1)
     remote = {"name": "endpoint", "endpoint": {"base_url": "http://127.0.0.1:9/v1"}}
     judge = {"name": "judge", "model": "openai/gpt-4o"}
-    with pytest.raises(ConfigError, match="two remote models are asked"):
-        select_config("pivot", model="m", player=remote, agreement=judge, max_cost_usd=1)
     select_config("pivot", model="m", player=remote, max_cost_usd=1)
     select_config("pivot", model="m", agreement=judge, max_cost_usd=1)
+    select_config("pivot", model="m", player=remote, agreement=judge, max_cost_usd=1)
+    limited = {**judge, "max_cost_usd": 1}
+    select_config("pivot", model="m", agreement=limited)
+    with pytest.raises(ConfigError, match="Give max_cost_usd, which is the limit of both"):
+        select_config("pivot", model="m", player=remote, agreement=limited)
     with pytest.raises(ConfigError, match="names no provider"):
         select_config("pivot", model="m", player="endpoint")
 

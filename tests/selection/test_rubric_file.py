@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from atlas.errors import ConfigError, RunError
 from atlas.records import CRITICAL_KINDS
 from atlas.selection.judging.prompt import FENCE
 from atlas.selection.select_steps import select_steps
-from tests.models.endpoints.chat_server import serve
+from tests.models.endpoints.chat_server import Reply, completion, serve
 from tests.run_folders import selections_in
 from tests.selection.configs import select_config
 from tests.selection.oracle_answers import good, write_numbered
@@ -114,3 +115,48 @@ def test_the_small_judge_uses_the_rubric_too(run: Path, tmp_path: Path) -> None:
         body["model"]: body["messages"][0]["content"].startswith(TEXT) for body in server.requests
     }
     assert rubrics == {"mini": True, "judge": True}
+
+
+BOTH_ANSWERS = json.dumps(
+    {
+        "plan": "p",
+        "critical_steps": [
+            {"index": 0, "kind": "critical_action", "reason": "r", "confidence": 0.5}
+        ],
+        "verdicts": [{"index": 0, "same": True}],
+    }
+)
+
+
+@pytest.mark.parametrize("kind", ["oracle", "small", "agreement"])
+def test_every_rubric_is_compared_by_content_before_a_finished_run_is_used(
+    kind: str, run: Path, tmp_path: Path
+) -> None:
+    rubric = tmp_path / "rubric.txt"
+
+    def config(url: str) -> Any:
+        judge = {"model": "j", "endpoint": {"base_url": url}, "rubric": str(rubric)}
+        other = {"model": "m", "endpoint": {"base_url": url}}
+        if kind == "oracle":
+            return select_config("oracle", **judge)
+        if kind == "small":
+            return select_config("oracle", **other, small=judge)
+        player = {"name": "endpoint", "endpoint": {"base_url": url}}
+        agreement = {"name": "judge", **judge}
+        return select_config(
+            "pivot", model="m", player=player, agreement=agreement, num_samples=2, min_variance=None
+        )
+
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        is_player = kind == "agreement" and body["model"] == "m"
+        return completion("Action: sing" if is_player else BOTH_ANSWERS)
+
+    with serve(answer) as server:
+        rubric.write_text("Look for the steps that open a door.")
+        manifest = select_steps(config(server.url), run, tmp_path / "out")
+        assert "rubric.txt" in manifest.summary["chosen_by"]["sentence"]
+        num_asked = len(server.requests)
+        rubric.write_text("Look for the steps that close a door.")
+        with pytest.raises(RunError, match=r"rubric: content .* there"):
+            select_steps(config(server.url), run, tmp_path / "out")
+        assert len(server.requests) == num_asked

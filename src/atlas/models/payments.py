@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from atlas.models.base import Completion
-from atlas.records import Message, Usage
+from atlas.records import Message, ToolCall, Usage
 
 # Token counts that an endpoint does not report are estimated high: about half of the usual number
 # of characters a token.
@@ -24,10 +24,13 @@ class Payment(Usage):
     Attributes:
         answered_by: the number of answers by each model, as the endpoint names it.
         estimated: the number of answers whose token counts were not reported, or not credible.
+        cost_usd: what they cost, if several models with different prices are paid; None: by the
+            price of the run's only model, or not known.
     """
 
     answered_by: dict[str, int] = Field(default_factory=dict)
     estimated: int = 0
+    cost_usd: float | None = None
 
     def __add__(self, other: Usage) -> Payment:
         usage = super().__add__(other)
@@ -38,7 +41,14 @@ class Payment(Usage):
             for name, count in other.answered_by.items():
                 known = name if name in names or len(names) < MOST_NAMES else OTHERS
                 names[known] = names.get(known, 0) + count
-        return Payment(**usage.model_dump(), answered_by=names, estimated=estimated)
+        parts = [getattr(one, "cost_usd", None) for one in (self, other) if one.requests]
+        costs = [cost for cost in parts if cost is not None]
+        return Payment(
+            **usage.model_dump(),
+            answered_by=names,
+            estimated=estimated,
+            cost_usd=sum(costs) if costs and len(costs) == len(parts) else None,
+        )
 
     def summary(self) -> dict[str, Any]:
         """What a manifest says about it: usage, names (most answers first), what is estimated."""
@@ -60,10 +70,14 @@ def payment_of(messages: Sequence[Message], completion: Completion) -> Payment:
     """The payment for an answer to `messages`; counts that were not reported are estimated."""
     usage = completion.usage
     if not completion.is_counted:
-        asked = sum(len(message.content) for message in messages)
+        asked = sum(
+            len(message.content) + len(message.reasoning or "") + _num_chars(message.tool_calls)
+            for message in messages
+        )
+        said = len(completion.text) + len(completion.reasoning or "")
         sent, received = (
             -(-chars // FEWEST_CHARS_PER_TOKEN)
-            for chars in (asked, len(completion.text) + len(completion.reasoning or ""))
+            for chars in (asked, said + _num_chars(completion.tool_calls))
         )
         usage = Usage(
             requests=usage.requests,
@@ -73,3 +87,7 @@ def payment_of(messages: Sequence[Message], completion: Completion) -> Payment:
     names = {} if completion.model is None else {completion.model: 1}
     estimated = int(not completion.is_counted)
     return Payment(**usage.model_dump(), answered_by=names, estimated=estimated)
+
+
+def _num_chars(calls: Sequence[ToolCall]) -> int:
+    return sum(len(call.name) + len(call.arguments) for call in calls)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from atlas.errors import CostLimitError, DataError, ModelError
+from atlas.errors import ConfigError, CostLimitError, DataError, ModelError
 from atlas.models.endpoints.prices import Price
 from atlas.models.payments import Payment
 from atlas.records import Selection, Trajectory, Usage
@@ -45,11 +45,11 @@ class CostMeter:
         price: Price | None,
         config: SelectConfig,
         selector: HasEstimate,
-        paid_below_usd: float = 0.0,
+        paid_elsewhere_usd: float = 0.0,
     ) -> None:
         self.price = price
-        # What a cheaper model was paid, which counts under the same limit.
-        self._paid_below_usd = paid_below_usd
+        # What the model of another layer was paid, which counts under the same limit.
+        self._paid_elsewhere_usd = paid_elsewhere_usd
         self._limit_usd = selector.config.max_cost_usd
         self._config = config
         self._selector = selector
@@ -62,19 +62,28 @@ class CostMeter:
         sealed = self._log.sealed
         totals = read_records(self._log.path, Payment) if sealed else self._log.records()
         self.paid = [Payment(), *totals][-1]
+        self._paid_before_usd = self.cost_usd
         self._unusable: RecordLog[UnusableAnswer] = run.log(
             "unusable", UnusableAnswer, key=lambda answer: answer.key
         )
         # Trajectory id -> USD as estimated, and the sum of them.
         self._under_way: dict[str, float] = {}
         self._under_way_usd = 0.0
-        # The cost of this process's answers, and their estimated cost.
+        # The cost of this process's answers, and their estimated cost. Scores have no usage, so
+        # their cost is what was paid since the start.
         self._answered_usd = self._estimated_usd = 0.0
         self._pays_by_answer = not isinstance(selector, HasPayments)
         if isinstance(selector, HasPayments):
             selector.report_payments(self.pay)
         if isinstance(selector, HasUnusable):
             selector.report_unusable(self._unusable.append)
+        if self._limit_usd is not None and self.paid.requests and not self.knows_cost:
+            self.close()
+            raise ConfigError(
+                f"max_cost_usd={self._limit_usd:g} cannot be held: when {run.path} was started, "
+                "the price of one of its models was not known. Leave max_cost_usd out, or choose "
+                "another --out."
+            )
 
     def pay_by_answer(self) -> None:
         """Count the usage of each selection, because other processes ask the model."""
@@ -111,17 +120,8 @@ class CostMeter:
             ModelError: the first 20 answers were all unusable, or there is a cost limit and the
                 server does not report its token counts.
         """
-        if not isinstance(answer, Selection):
-            return
-        usage = answer.usage
-        if self._pays_by_answer:
-            self.pay(usage)
-            has_tokens = usage.input_tokens + usage.output_tokens > 0
-            self._is_untold |= answer.problem is None and usage.requests > 0 and not has_tokens
-        self._has_usable |= _is_usable(answer)
-        if _is_unusable(answer):
-            self._num_unusable += 1
-            self._last_problem = str(answer.problem)
+        if isinstance(answer, Selection):
+            self._count_selection(answer)
         if self._limit_usd is not None and self._is_untold:
             raise ModelError(
                 "the endpoint does not report how many tokens an answer took (prompt_tokens and "
@@ -134,6 +134,17 @@ class CostMeter:
                 f"model '{self._selector.config.model}': the first {HOPELESS_AFTER} questions got "
                 f"no usable answer. The last: {self._last_problem}. {self._what_next()}"
             )
+
+    def _count_selection(self, answer: Selection) -> None:
+        usage = answer.usage
+        if self._pays_by_answer:
+            self.pay(usage)
+            has_tokens = usage.input_tokens + usage.output_tokens > 0
+            self._is_untold |= answer.problem is None and usage.requests > 0 and not has_tokens
+        self._has_usable |= _is_usable(answer)
+        if _is_unusable(answer):
+            self._num_unusable += 1
+            self._last_problem = str(answer.problem)
 
     def check_all(self, num_trajectories: int) -> None:
         """Check the answers before the run ends.
@@ -168,12 +179,17 @@ class CostMeter:
             self._log.append(self.paid)
 
     @property
+    def knows_cost(self) -> bool:
+        """Whether the price of everything that was paid is known."""
+        return cost_usd(self.paid, self.price) is not None
+
+    @property
     def cost_usd(self) -> float:
         return cost_usd(self.paid, self.price) or 0.0
 
     @property
     def _spent_usd(self) -> float:
-        return self.cost_usd + self._paid_below_usd
+        return self.cost_usd + self._paid_elsewhere_usd
 
     @property
     def is_idle(self) -> bool:
@@ -219,6 +235,9 @@ class CostMeter:
         self._under_way_usd = self._under_way_usd - estimated_usd if self._under_way else 0.0
         if isinstance(answer, Selection) and answer.usage.requests:
             self._answered_usd += cost_usd(answer.usage, self.price) or 0.0
+            self._estimated_usd += estimated_usd
+        elif isinstance(answer, StepScores):
+            self._answered_usd = self.cost_usd - self._paid_before_usd
             self._estimated_usd += estimated_usd
 
     def seal(self) -> None:

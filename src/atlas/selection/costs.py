@@ -6,17 +6,25 @@ from pathlib import Path
 
 from atlas.errors import ConfigError
 from atlas.models.endpoints.prices import Price, find_price
+from atlas.models.payments import Payment
 from atlas.records import Usage
-from atlas.selection.judging.judge_config import JudgeConfig
+from atlas.selection.judging.judge_config import JudgeConfig, PaidTogether
 
 
 def price_of(config: JudgeConfig) -> Price | None:
-    """The price of the judge's model, for batches if it uses them; None if it is unknown.
+    """The price of the judge's model, for batches if it uses them.
+
+    None if it is unknown, or if several models with different prices are paid.
 
     Raises:
         ConfigError: the table of prices cannot be read, or a spending limit is set and no price is
             known.
     """
+    if isinstance(config, PaidTogether):
+        for payee in config.payees:
+            price_of(payee)
+        # Their payments have their own cost.
+        return None
     price = full_price(config)
     if price is None and config.max_cost_usd is not None:
         place = f" at {config.endpoint.base_url}" if config.endpoint.base_url else ""
@@ -36,4 +44,11 @@ def full_price(config: JudgeConfig) -> Price | None:
 
 def cost_usd(usage: Usage, price: Price | None) -> float | None:
     """The cost in USD, or None without a price."""
+    if isinstance(usage, Payment) and usage.cost_usd is not None:
+        return usage.cost_usd
     return None if price is None else price.of_usage(usage)
+
+
+def with_cost(usage: Usage, price: Price | None) -> Payment:
+    """The usage of one of several models that are paid together, with its cost if it is known."""
+    return (Payment() + usage).model_copy(update={"cost_usd": cost_usd(usage, price)})

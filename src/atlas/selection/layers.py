@@ -22,6 +22,7 @@ from atlas.models.payments import Payment
 from atlas.records import SCHEMA_VERSION, Record, Selection
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import cost_usd, price_of
+from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.selectors.base import HasSmallJudge, Scorer, Selector
 from atlas.store.readers import SELECTION_FILE, read_trajectories
 from atlas.store.record_log import read_log
@@ -56,6 +57,11 @@ class Layers:
     small: Path
 
     @property
+    def out(self) -> Path:
+        """The run folder of the strong model."""
+        return self.small.parent
+
+    @property
     def model(self) -> str:
         """The name of the cheaper model."""
         return str(self.config.selector.settings.model)
@@ -87,7 +93,8 @@ def layers_of(selector: Selector | Scorer, config: SelectConfig, out: Path) -> L
     if not isinstance(selector, HasSmallJudge) or (settings := selector.small_judge()) is None:
         return None
     choice = Choice(config.selector.name, settings)
-    below = config.model_copy(update={"selector": choice, "retry_problems_of": None})
+    # With `retry_problems_of`, so that its cache and its batches do not give the same problems.
+    below = config.model_copy(update={"selector": choice})
     return Layers(selector, below, out / SMALL_RUN)
 
 
@@ -100,6 +107,9 @@ def settle(layers: Layers, trajectories: Path, kept: Iterable[str] = ()) -> Sett
     known = set(kept)
     found = read_log(layers.small / SELECTION_FILE, Selection)
     selections = {one.trajectory_id: one for one in found if one.trajectory_id not in known}
+    own = read_log(layers.out / SELECTION_FILE, Selection)
+    # An answer of the strong model, for example to a pilot, is not replaced.
+    by_model = {one.trajectory_id for one in own if one != selections.get(one.trajectory_id)}
     settled = Settled()
     if not selections:
         return settled
@@ -107,18 +117,32 @@ def settle(layers: Layers, trajectories: Path, kept: Iterable[str] = ()) -> Sett
         if (selection := selections.get(trajectory.id)) is not None:
             overlap = layers.selector.overlap(trajectory, selection)
             settled.overlaps[trajectory.id] = overlap
-            if selection.problem is None and layers.selector.is_settled(overlap):
+            is_settled = selection.problem is None and layers.selector.is_settled(overlap)
+            if is_settled and trajectory.id not in by_model:
                 settled.selections[trajectory.id] = selection
     return settled
 
 
 def paid_below(layers: Layers | None) -> float:
     """What the cheaper model was paid so far, in USD; 0 if its price is not known."""
-    if layers is None:
+    return 0.0 if layers is None else _paid(layers.config.selector.settings, layers.small)
+
+
+def paid_above(layers: Layers) -> float:
+    """What of the cheaper model's limit the strong model has spent, for example in a pilot, in USD.
+
+    `small.max_cost_usd` limits the cheaper model only, `max_cost_usd` both together.
+    """
+    own, small = layers.selector.config, layers.config.selector.settings
+    if own.max_cost_usd is None:
         return 0.0
-    price = price_of(layers.config.selector.settings)
-    totals = read_log(layers.small / SPENT_FILE, Payment)
-    return cost_usd([Payment(), *totals][-1], price) or 0.0
+    left = own.max_cost_usd - _paid(own, layers.out)
+    return max(0.0, float(small.max_cost_usd) - left)
+
+
+def _paid(config: JudgeConfig, run: Path) -> float:
+    totals = read_log(run / SPENT_FILE, Payment)
+    return cost_usd([Payment(), *totals][-1], price_of(config)) or 0.0
 
 
 def summarize_layers(

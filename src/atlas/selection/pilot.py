@@ -23,7 +23,7 @@ from atlas.selection.answer_each import Ask
 from atlas.selection.config import SelectConfig
 from atlas.selection.cost_meter import CostMeter
 from atlas.selection.costs import cost_usd, price_of
-from atlas.selection.layers import Layers, Settled, layers_of, paid_below, settle
+from atlas.selection.layers import Layers, Settled, layers_of, paid_above, paid_below, settle
 from atlas.selection.select_steps import prepare_selection, selection_job
 from atlas.selection.selectors.base import (
     Concurrency,
@@ -102,6 +102,7 @@ def _run_pilot(
     config: SelectConfig,
     trajectories: Path,
     out: Path,
+    paid_elsewhere_usd: float = 0.0,
 ) -> Pilot:
     if not isinstance(selector, HasEstimate) or not isinstance(selector, Selector):
         raise ConfigError(
@@ -127,7 +128,10 @@ def _run_pilot(
                 below = _pilot_below(layers, kept, trajectories)
             settled = settle(layers, trajectories, kept)
             kept = {**kept, **settled.selections}
-        with closing(CostMeter(run, price, config, selector, paid_below(layers))) as meter:
+            # Where the cheaper model gave no answer, it is asked again first.
+            sample &= settled.overlaps.keys()
+        paid_usd = paid_elsewhere_usd + paid_below(layers)
+        with closing(CostMeter(run, price, config, selector, paid_usd)) as meter:
             answer_all(run, timed, trajectories, kept, meter, True, config.limit, only=sample)
             paid = meter.paid.usage
     found = {one.trajectory_id: one for one in read_log(out / SELECTION_FILE, Selection)}
@@ -173,7 +177,9 @@ def _run_pilot(
 
 def _pilot_below(layers: Layers, kept: Mapping[str, Selection], trajectories: Path) -> Pilot:
     selector, inputs, _ = prepare_selection(layers.config, trajectories, layers.small)
-    return _run_pilot(selector, inputs, kept, layers.config, trajectories, layers.small)
+    return _run_pilot(
+        selector, inputs, kept, layers.config, trajectories, layers.small, paid_above(layers)
+    )
 
 
 def _draw(estimates: dict[str, Usage], size: int, seed: int) -> frozenset[str]:

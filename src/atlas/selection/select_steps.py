@@ -34,6 +34,7 @@ from atlas.selection.layers import (
     Layers,
     Settled,
     layers_of,
+    paid_above,
     paid_below,
     settle,
     summarize_layers,
@@ -83,6 +84,7 @@ def _select(
     config: SelectConfig,
     trajectories: Path,
     out: Path,
+    paid_elsewhere_usd: float = 0.0,
 ) -> Manifest:
     # A cost limit without a known price is reported now.
     price = price_of(selector.config) if isinstance(selector, HasEstimate) else None
@@ -97,7 +99,8 @@ def _select(
         if layers is not None:
             below = _select_below(layers, trajectories, kept)
             kept = {**kept, **below.settled.selections}
-        with closing(CostMeter(run, price, config, selector, paid_below(layers))) as meter:
+        paid_usd = paid_elsewhere_usd + paid_below(layers)
+        with closing(CostMeter(run, price, config, selector, paid_usd)) as meter:
             return _write(run, selector, config, trajectories, kept, meter, below)
 
 
@@ -113,7 +116,9 @@ class _Below:
 def _select_below(layers: Layers, trajectories: Path, kept: Mapping[str, Selection]) -> _Below:
     """Ask the cheaper model about every trajectory that is not kept, in a run of its own folder."""
     selector, inputs, _ = prepare_selection(layers.config, trajectories, layers.small)
-    manifest = _select(selector, inputs, kept, layers.config, trajectories, layers.small)
+    manifest = _select(
+        selector, inputs, kept, layers.config, trajectories, layers.small, paid_above(layers)
+    )
     return _Below(layers, settle(layers, trajectories, kept), manifest.summary)
 
 

@@ -80,7 +80,7 @@ def summarize_selections(
     }
     if meter is not None:
         summary |= meter.paid.summary()
-    if meter is not None and meter.price is not None and meter.paid.requests:
+    if meter is not None and meter.knows_cost and meter.paid.requests:
         summary["cost_usd"] = round(meter.cost_usd, 6)
     ratio, rounding = config.ratio, config.rounding
     if config.scope == "dataset":

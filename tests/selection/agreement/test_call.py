@@ -51,6 +51,7 @@ def agrees(kind: str, expert: Message, response: Message) -> bool | None:
 SAME_CALLS = [
     (("get", '{"n": 2, "of": "log"}'), ("get", '{"of":"log","n":2.0}')),
     (("get", "{}"), ("get", "")),
+    (("get", "null"), ("get", "{}")),
     (("get", '{"a": [1, {"b": null}]}'), ("get", '{ "a": [1.0, {"b": null}] }')),
     (("get", "not json"), ("get", "not json")),
     (("get", '{"a": "\\u00e9"}'), ("get", '{"a": "é"}')),
@@ -198,3 +199,10 @@ def test_long_and_strange_texts_take_no_long() -> None:
         agrees("call", react("go"), react(text))
         agrees("call", said(text), said(text))
     assert time.process_time() - started < 10
+
+
+def test_thoughts_that_never_end_hold_no_action() -> None:
+    expert = react("sing")
+    assert agrees("call", expert, said("<think>\nHm.\nAction: sing")) is False
+    assert agrees("call", expert, said("<think>Action: go</think>\nAction: sing")) is True
+    assert agrees("exact", said("Hello."), said("<think>Hello.")) is False

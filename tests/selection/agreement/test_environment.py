@@ -12,11 +12,13 @@ from atlas.environments.episode import start_episode
 from atlas.records import Message, Source, Task, ToolCall, Trajectory
 from atlas.selection.agreement.base import AGREEMENT, Verdict
 from tests.environments.push import (
+    PushEnvironment,
     ToolPushConfig,
     ToolPushEnvironment,
     assistant,
     make_push,
     pushed,
+    user,
 )
 from tests.selection.configs import context_of, select_config
 
@@ -104,3 +106,25 @@ def test_what_cannot_be_replayed_is_said_before_anything_is_sampled(
     trajectory = door()
     task = trajectory.task.model_copy(update=changed)
     assert reason in agreement.problem(trajectory.model_copy(update={"task": task}))
+
+
+class ForgetfulPush(PushEnvironment):
+    """An environment that is not deterministic: it shows something else in later episodes."""
+
+    num_episodes = 0
+
+    def reset(self, task: Task) -> tuple[Message, ...]:
+        type(self).num_episodes += 1
+        seen = super().reset(task)
+        # The first episode is the check of the whole trajectory.
+        return seen if self.num_episodes == 1 else user("You see a wall.")
+
+
+def test_a_replay_that_differs_before_the_step_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, agreement: Any
+) -> None:
+    monkeypatch.setitem(ENVIRONMENTS, "push", f"{__name__}:ForgetfulPush")
+    monkeypatch.setattr(ForgetfulPush, "num_episodes", 0)
+    [verdict] = compare(agreement, door(), 2, "push")
+    assert verdict.agrees is None
+    assert "something else before the step" in str(verdict.reason)

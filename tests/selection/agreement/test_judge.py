@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from atlas.errors import ConfigError, EndpointError
 from atlas.records import Message, Trajectory
 from atlas.selection.agreement.base import AGREEMENT, Verdict
-from atlas.selection.agreement.judge import AGREEMENT_PROMPT, read_verdicts
+from atlas.selection.agreement.judge import AGREEMENT_PROMPT, FORM, read_verdicts
 from atlas.selection.judging.answer import AnswerError
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import ChatServer, Reply, completion, failure, serve
@@ -141,10 +142,24 @@ def test_a_long_history_is_shortened_and_a_proposal_that_cannot_fit_has_no_verdi
     assert not server.requests
 
 
-def test_batches_are_refused() -> None:
-    given = {"name": "judge", "model": "openai/gpt-4o", "batch": True}
-    with pytest.raises(ConfigError, match="batch"):
+@pytest.mark.parametrize(
+    "batching", [{"batch": True}, {"batch_size": 10}, {"batch_poll_seconds": 1.0}]
+)
+def test_the_settings_of_batches_are_refused(batching: dict[str, Any]) -> None:
+    given = {"name": "judge", "model": "openai/gpt-4o", **batching}
+    with pytest.raises(ConfigError, match=r"not in batches\. Leave batch"):
         select_config("pivot", model="m", agreement=given)
+
+
+def test_a_users_rubric_takes_the_place_of_the_text_by_atlas(tmp_path: Path) -> None:
+    rubric = tmp_path / "rubric.txt"
+    rubric.write_text("Two actions are the same if they open the same door, with any key.")
+    found, server, _ = judge(lambda *_: verdicts(True), 1, "sing", rubric=str(rubric))
+    assert agreed(found) == [True]
+    system = server.requests[0]["messages"][0]["content"]
+    assert system.startswith(rubric.read_text())
+    assert "does the same as the action of the expert" not in system
+    assert system.endswith(FORM)
 
 
 def test_the_prompt_has_a_digest() -> None:

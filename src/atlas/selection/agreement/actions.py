@@ -16,7 +16,7 @@ from atlas.rendering.text_calls import OPEN, read_text_calls
 
 Form = Literal["calls", "marked", "text"]
 FENCE = "```"
-THOUGHTS_END = "</think>"
+THOUGHTS_BEGIN, THOUGHTS_END = "<think>", "</think>"
 NO_ACTION = "it holds no action"
 
 
@@ -83,7 +83,9 @@ def _raw_lines(text: str) -> list[str]:
 
 def _said(response: Message) -> str:
     """The content after the thoughts, which some templates begin before the response."""
-    return response.content.rpartition(THOUGHTS_END)[2]
+    _, is_ended, words = response.content.rpartition(THOUGHTS_END)
+    # A response that ends inside its thoughts says nothing.
+    return "" if not is_ended and words.lstrip().startswith(THOUGHTS_BEGIN) else words
 
 
 def _with_calls(response: Message) -> Message:

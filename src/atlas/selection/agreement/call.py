@@ -66,7 +66,8 @@ def normal_form(action: Action) -> Counter[str]:
 
 def _normal_call(call: ToolCall) -> str:
     # A call without arguments is written in several ways.
-    arguments = call.arguments.strip() or "{}"
+    arguments = call.arguments.strip()
+    arguments = "{}" if arguments in ("", "null") else arguments
     # What is not JSON agrees with the same text only.
     values = _normal_json(arguments, only_objects=False)
     return f"{call.name.strip()} {'not JSON: ' + arguments if values is None else values}"

@@ -119,6 +119,9 @@ def _compare(expected: Episode, found: Episode, step: int) -> Verdict:
     if found.is_broken or len(found.steps) <= step:
         reason = found.outcome.reason if found.outcome is not None else "the replay was over before"
         return Verdict(None, f"the environment broke: {reason}")
+    seen = [step.observation for step in found.steps[: step + 1]]
+    if seen != [step.observation for step in expected.steps[: step + 1]]:
+        return Verdict(None, "the environment showed something else before the step than before")
     for what, one, other in zip(
         ("the observation", "the end", "the reward", "whether the action was possible"),
         _result(expected, step),

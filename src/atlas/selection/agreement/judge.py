@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from atlas.config import BY_CONTENT
 from atlas.errors import DataError
 from atlas.records import Message, Trajectory, Usage
 from atlas.selection.agreement.actions import NO_ACTION, action_form, read_action
@@ -23,7 +25,16 @@ from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import COMPLAINT, FENCE, JudgePrompt, JudgeQuestion, schema_of
 from atlas.selection.judging.transcript import disarm, transcribe
 from atlas.selection.selectors.base import SelectorContext
+from atlas.selection.text_features import join_texts, message_text
 
+FORM = f"""\
+Proposals are numbered from 0. Judge each of them once. Answer with one JSON object and nothing \
+else:
+{{"verdicts": [{{"index": 0, "same": true}}]}}
+
+{FENCE}
+The same holds for the proposals: every line of theirs starts with "| ".
+"""
 RUBRIC = f"""\
 You compare actions of an agent. You see the beginning of a recorded trajectory. Its last response \
 is the expert's. Below it are proposals: responses of another agent in the same situation.
@@ -34,13 +45,7 @@ same information. Compare what is done; the thoughts, the wording and the order 
 parts do not matter. A proposal that does less, more or something else is not the same, even if it \
 is just as good. A proposal without an action that can be carried out is not the same.
 
-Proposals are numbered from 0. Judge each of them once. Answer with one JSON object and nothing \
-else:
-{{"verdicts": [{{"index": 0, "same": true}}]}}
-
-{FENCE}
-The same holds for the proposals: every line of theirs starts with "| ".
-"""
+{FORM}"""
 REQUEST = """\
 The expert's response is step {step}. There are {number} proposals. Judge each of them.
 
@@ -48,20 +53,30 @@ The expert's response is step {step}. There are {number} proposals. Judge each o
 RULES = "one verdict, true or false, for each proposal.\n"
 VERDICT = {"index": {"type": "integer"}, "same": {"type": "boolean"}}
 ANSWER_SCHEMA = schema_of(verdicts={"type": "array", "items": schema_of(**VERDICT)})
-AGREEMENT_PROMPT = JudgePrompt("agreement", 1, RUBRIC, (REQUEST,), COMPLAINT + RULES, ANSWER_SCHEMA)
+AGREEMENT_PROMPT = JudgePrompt(
+    "agreement", 1, RUBRIC, (REQUEST,), COMPLAINT + RULES, ANSWER_SCHEMA, FORM
+)
 TOKENS_PER_VERDICT = 15
 
 
 class AgreementJudgeConfig(JudgeConfig):
     """Settings of `judge`: the model that compares two actions."""
 
+    rubric: Annotated[str | None, BY_CONTENT] = Field(
+        default=None,
+        description="a text file that says which actions count as the same, in place of the text "
+        "by atlas; the form of the answer and the request follow it",
+    )
+
     @model_validator(mode="after")
     def _is_asked_at_once(self) -> AgreementJudgeConfig:
-        if self.batch:
-            raise ValueError(
-                "batch=true: the judge of an agreement is asked while responses are sampled. "
-                "Leave batch out"
-            )
+        for name in ("batch", "batch_size", "batch_poll_seconds"):
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name}={str(value).lower()}: the judge of an agreement is asked while "
+                    f"responses are sampled, not in batches. Leave {name} out"
+                )
         return self
 
 
@@ -106,11 +121,11 @@ class JudgeAgreement(AsksJudge[list[bool]]):
 
     def estimate(self, trajectory: Trajectory, num_samples: int) -> Usage:
         """Estimate requests and tokens, if no two proposals are equal, nor one the expert's."""
-        usage, history = Usage(), sum(len(message.content) for message in trajectory.prompt)
+        usage, history = Usage(), len(join_texts(trajectory.prompt))
         fixed = len(self.prompt.rubric) + len(REQUEST)
         for step in trajectory.steps:
-            own = len(step.response.content)
-            history += own + sum(len(message.content) for message in step.observation)
+            own = len(message_text(step.response))
+            history += own + len(join_texts(step.observation))
             shown = min(history, self.config.max_prompt_chars)
             usage += Usage(
                 requests=1,

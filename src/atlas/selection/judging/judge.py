@@ -54,11 +54,7 @@ class AsksJudge(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
 
     def __init__(self, config: JudgeConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
-        if config.cache and context.retry_problems_of is not None:
-            raise ConfigError(
-                "cache=true would give the answers again that became problems; leave it out where "
-                "retry_problems_of=… is given."
-            )
+        check_cache(config, context)
         self._rubric: Input | None = None
         if config.rubric is not None:
             text, self._rubric = read_rubric(Path(config.rubric), config.max_prompt_chars)
@@ -183,6 +179,15 @@ class AsksJudge(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
             # The cache would return the answers that became problems, instead of asking again.
             folder = ledger_folder() / f"retry-{read_manifest(earlier, ('select',)).digest[:16]}"
         return Batching(self.config.batch_size, self.config.batch_poll_seconds, folder)
+
+
+def check_cache(config: JudgeConfig, context: SelectorContext, section: str = "") -> None:
+    """Raises ConfigError if the cache would give the answers that are to be asked again."""
+    if config.cache and context.retry_problems_of is not None:
+        raise ConfigError(
+            f"{section}cache=true would give the answers again that became problems; leave it out "
+            "where retry_problems_of=… is given."
+        )
 
 
 class JudgingSelector(AsksJudge[AnswerT]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -94,3 +95,20 @@ class JudgeConfig(Config):
 
     def needed_extras(self) -> tuple[str, ...]:
         return extras_to_ask(self.model, self.endpoint)
+
+
+class PaidTogether(JudgeConfig):
+    """What a run says about several models that are paid in it, each at its own price."""
+
+    payees: tuple[JudgeConfig, ...] = Field(default=(), description="the models that are paid")
+
+    @classmethod
+    def of(cls, payees: Sequence[JudgeConfig], max_cost_usd: float | None) -> PaidTogether:
+        """The models under one limit. The fields of a single model say nothing here."""
+        return cls.model_construct(
+            model=" and ".join(payee.model for payee in payees),
+            payees=tuple(
+                payee.model_copy(update={"max_cost_usd": max_cost_usd}) for payee in payees
+            ),
+            max_cost_usd=max_cost_usd,
+        )

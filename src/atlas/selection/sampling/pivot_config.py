@@ -54,7 +54,8 @@ class PivotConfig(Config):
     max_cost_usd: Annotated[float | None, SPEED_ONLY] = Field(
         default=None,
         gt=0,
-        description="cost limit of the run in USD, if a remote model samples or judges",
+        description="cost limit of the run in USD, of all remote models together that sample or "
+        "judge",
     )
 
     @field_validator("player", mode="before")
@@ -82,14 +83,17 @@ class PivotConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _a_limit_has_one_payee(self) -> PivotConfig:
+    def _a_limit_has_a_payee(self) -> PivotConfig:
         payees = self.payees()
-        limits = [self.max_cost_usd, *(payee.max_cost_usd for payee in payees)]
-        if any(limits) and len(payees) != 1:
-            which = "two remote models are" if payees else "no remote model is"
+        if self.max_cost_usd is not None and not payees:
             raise ValueError(
-                f"max_cost_usd is given, and {which} asked, expected one whose price is known. "
-                "Leave it out"
+                "max_cost_usd is given, and no remote model is asked, so nothing is paid. Leave it "
+                "out"
+            )
+        if len(payees) > 1 and any(payee.max_cost_usd is not None for payee in payees):
+            raise ValueError(
+                "agreement.max_cost_usd is given, and two remote models are paid. Give "
+                "max_cost_usd, which is the limit of both together"
             )
         return self
 

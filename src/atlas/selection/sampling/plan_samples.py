@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ def plan_samples(
     """
     plan = SamplePlan()
     for trajectory in trajectories:
+        # They are sent, or written by the chat template, with each history.
+        tools = _tokens_of("".join(map(json.dumps, trajectory.tools)))
         plan.num_trajectories += 1
         plan.num_steps += len(trajectory.steps)
         longest = 0
@@ -64,7 +67,7 @@ def plan_samples(
             plan.num_kept += num_samples - missing
             if not missing:
                 continue
-            sent = _num_tokens(history)
+            sent = tools + _num_tokens(history)
             longest = max(longest, sent)
             said = _num_tokens([trajectory.steps[step].response])
             received = said if max_tokens is None else min(said, max_tokens)
@@ -80,7 +83,11 @@ def plan_samples(
 
 
 def _num_tokens(messages: Sequence[Message]) -> int:
-    return -(-len(join_texts(messages)) // CHARS_PER_TOKEN)
+    return _tokens_of(join_texts(messages))
+
+
+def _tokens_of(text: str) -> int:
+    return -(-len(text) // CHARS_PER_TOKEN)
 
 
 def time_trial(

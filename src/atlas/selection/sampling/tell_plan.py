@@ -55,10 +55,15 @@ def tell_plan(
     ]
     if isinstance(settings, LocalPlayerConfig):
         lines += _tell_time(config, settings, seed, plan)
+    costs = []
     for payee in config.payees():
         is_judge = payee is config.agreement.settings
         usage = judged[0] if is_judge else asked
         lines.append(_tell_price("judge:" if is_judge else "price:", payee, usage, is_judge))
+        costs.append(cost_usd(usage, full_price(payee)))
+    known = [cost for cost in costs if cost is not None]
+    if len(known) == len(costs) > 1:
+        lines.append(f"{'together:':11}at most about {sum(known):,.2f} USD")
     return [*lines, "Nothing was sent or written."]
 
 

@@ -20,10 +20,11 @@ from atlas.config import BY_CONTENT
 from atlas.kinds import NoConfig
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.selection.judging.answer import merge_answers, read_answer
-from atlas.selection.judging.judge import JudgingSelector
+from atlas.selection.judging.judge import JudgingSelector, check_cache
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.judging.prompt import JudgeQuestion
+from atlas.selection.judging.rubric_file import read_rubric
 from atlas.selection.other_selection import OtherSelection
 from atlas.selection.selectors.base import SelectorContext
 from atlas.selection.selectors.rules import RulesSelector
@@ -93,6 +94,11 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
 
     def __init__(self, config: OracleConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
+        self._small_rubric: Input | None = None
+        if (small := config.small) is not None:
+            check_cache(small, context, "small.")
+            if small.rubric is not None:
+                _, self._small_rubric = read_rubric(Path(small.rubric), small.max_prompt_chars)
         checked_by = config.checked_by
         self._check = (
             None if checked_by is None else OtherSelection(checked_by, context.trajectories)
@@ -107,6 +113,8 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
                 f"; where the smaller model {self.config.small.model} and {self.checker} agreed, "
                 "the steps that the smaller model named"
             )
+            if self._small_rubric is not None:
+                chosen += f" by the rubric {self._small_rubric.path}"
         return chosen + self.by_rubric
 
     def read(self, text: str, question: JudgeQuestion) -> list[CriticalStep]:
@@ -118,8 +126,12 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
         return merge_answers(answers, budget), budget
 
     def inputs(self, out: Path) -> dict[str, Input]:
-        checked_by = {} if self._check is None else {"checked_by": self._check.input(out)}
-        return super().inputs(out) | checked_by
+        inputs = super().inputs(out)
+        if self._check is not None:
+            inputs["checked_by"] = self._check.input(out)
+        if self._small_rubric is not None:
+            inputs["small_rubric"] = self._small_rubric
+        return inputs
 
     def small_judge(self) -> OracleConfig | None:
         small, own = self.config.small, self.config

@@ -23,6 +23,7 @@ from typing import Any
 from atlas.kinds import Choice
 from atlas.models.endpoints.endpoint import Endpoint
 from atlas.models.endpoints.endpoint_player import EndpointPlayerConfig
+from atlas.models.endpoints.prices import Price
 from atlas.models.local.load import rendering_inputs
 from atlas.models.local.local_player import LocalPlayerConfig
 from atlas.models.payments import Payment
@@ -30,7 +31,8 @@ from atlas.models.players import PLAYER
 from atlas.records import Problem, Trajectory, Usage
 from atlas.rendering.tool_schemas import read_tools, with_tools
 from atlas.selection.agreement.base import AGREEMENT, ChecksTrajectory, EstimatesUsage
-from atlas.selection.judging.judge_config import JudgeConfig
+from atlas.selection.costs import full_price, with_cost
+from atlas.selection.judging.judge_config import JudgeConfig, PaidTogether
 from atlas.selection.sampling.describe_profile import describe_profile
 from atlas.selection.sampling.pivot_config import PivotConfig
 from atlas.selection.sampling.plan_samples import plan_samples
@@ -68,16 +70,23 @@ class PivotSelector:
         self._sampler: Sampler | None = None
         self._book: SampleBook | None = None
         self._pay: Callable[[Usage], None] = lambda usage: None
+        # Of two models that are paid, each has its own price.
+        self._prices: list[Price | None] = []
         self._tell: Callable[[str], None] = lambda note: None
         self._num_sampled = 0
         if payees := config.payees():
             # Only a selector that asks a remote model has these (HasEstimate).
             self.config = _together(payees, config.max_cost_usd)
             self.estimate = self._estimate
+            self._prices = list(map(full_price, payees)) if len(payees) > 1 else []
 
     @property
     def sentence(self) -> str:
-        return f"the steps where samples of {self._config.model} agree with the expert in part"
+        by_rubric = getattr(self._agreement, "by_rubric", "")
+        return (
+            f"the steps where samples of {self._config.model} agree with the expert in part"
+            f"{by_rubric}"
+        )
 
     def inputs(self, out: Path) -> dict[str, Input]:
         config = self._config
@@ -107,9 +116,9 @@ class PivotSelector:
         return Concurrency(1 + places // each, keeps_answers=bool(self._config.payees()))
 
     def report_payments(self, pay: Callable[[Usage], None]) -> None:
-        self._pay = pay
+        self._pay = lambda usage: pay(self._priced(usage, 0))
         if isinstance(self._agreement, HasPayments):
-            self._agreement.report_payments(pay)
+            self._agreement.report_payments(lambda usage: pay(self._priced(usage, -1)))
 
     def report_unusable(self, keep: Callable[[UnusableAnswer], None]) -> None:
         if isinstance(self._agreement, HasUnusable):
@@ -124,6 +133,9 @@ class PivotSelector:
             say(f"pivot: {self._book.num_kept:,} samples of an interrupted run are used again")
 
     def seal_records(self, run: Run, trajectory_ids: Iterable[str]) -> None:
+        if self._book is not None:
+            # Nothing was asked: a killed run had all its scores.
+            self._book.close()
         seal_book(run, trajectory_ids)
         for line in describe_profile(run, self._is_kept):
             say(line)
@@ -194,11 +206,17 @@ class PivotSelector:
         """Approximate usage of the remote models for one trajectory."""
         usage, settings = Usage(), self._player_settings
         if isinstance(settings, EndpointPlayerConfig):
-            plan = plan_samples([trajectory], self._config.num_samples, settings.max_tokens, ())
-            usage += plan.asked
+            given = with_tools(trajectory, self._tools)
+            plan = plan_samples([given], self._config.num_samples, settings.max_tokens, ())
+            usage = self._priced(plan.asked, 0)
         if isinstance(self._agreement, EstimatesUsage):
-            usage += self._agreement.estimate(trajectory, self._config.num_samples)
+            judged = self._agreement.estimate(trajectory, self._config.num_samples)
+            usage += self._priced(judged, -1)
         return usage
+
+    def _priced(self, usage: Usage, payee: int) -> Usage:
+        """The usage of the model that samples (0) or that judges (-1), with its cost if both do."""
+        return with_cost(usage, self._prices[payee]) if self._prices else usage
 
 
 def _endpoint_of(settings: Any) -> Endpoint | None:
@@ -207,9 +225,9 @@ def _endpoint_of(settings: Any) -> Endpoint | None:
 
 
 def _together(payees: list[JudgeConfig], max_cost_usd: float | None) -> JudgeConfig:
-    """What a run says about the models that it pays. Of two models, no common price is known."""
+    """What a run says about the models that it pays."""
     if len(payees) > 1:
-        return JudgeConfig.model_construct(model=" and ".join(payee.model for payee in payees))
+        return PaidTogether.of(payees, max_cost_usd)
     [payee] = payees
     limits = [one for one in (max_cost_usd, payee.max_cost_usd) if one is not None]
     return payee.model_copy(update={"max_cost_usd": min(limits, default=None)})
