@@ -1,26 +1,28 @@
 """What each selector chooses, measured against labels of a language model and of experts.
 
     python benchmarks/selector_agreement.py --labels LABELS --trajectories AGENTTRAJ --work WORK
-        [--model SMOLLM2] [--subset 20] [--only rules perplexity] [--out selectors.json]
+        [--model SMOLLM2] [--subset 8] [--only rules perplexity] [--page docs/selectors.md]
 
 AGENTTRAJ holds AgentTraj's files (babyai_train.json, …), LABELS a file of answers to the oracle's
 prompt for each of them, and maybe `second_reading.jsonl`, the answers of a second reader to some.
 `atlas collect` makes the experts' trajectories of `--worlds`; every step that an expert marks is a
 label. All selectors have the budget floor(0.3 T), at least 1, as the labels of the language model.
+With `--page`, everything from the heading "Tables" on is written into the page of the docs.
 
 Every row of SELECTORS is measured, or the table says why not. Selectors without a model run on all
 trajectories with at least three steps, `learned` on each fifth of the tasks after training on the
-others, those with a model on `--subset` trajectories of each world, drawn by `--seed`; rows that
-sample responses on `--samples` of them. `oracle` asks a loopback server that answers from the
-labels, so its kappa must be 1; with layers, the second reader is the small judge, or a worse one:
-half of the second reader's steps are replaced by others.
+others, those with a model on `--subset` trajectories of each world, drawn by `--seed`, of experts
+on `--expert-subset`; rows that sample responses on `--samples` of the language model's. `oracle`
+asks a loopback server that answers from the labels, so its kappa must be 1; with layers, the second
+reader is the small judge, or a worse one: half of the second reader's steps are replaced by others.
 
 kappa is (common - expected) / (mean of both numbers of steps - expected), where the expected number
 of common steps is that of a random draw within each trajectory. `position` chooses the steps whose
 position is labeled most often in other trajectories (five folds by task), and "beyond position" is
 the selector's kappa minus that of `position` on the same trajectories. Intervals are 95 %
-bootstraps over trajectories. Results are kept in WORK: a second start measures only what is
-missing. Seconds are of this process.
+bootstraps over trajectories. A trajectory of which a selector chooses nothing, with a problem as
+the reason, does not count: "n 30 of 66". Results are kept in WORK: a second start measures only
+what is missing. Seconds are of this process.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,27 +44,30 @@ from selector_data import (
     read_oracle_labels,
 )
 from selector_layers import layers_table, measure_layers
+from selector_readings import Readings
 
 from atlas.config import check_config
 from atlas.errors import AtlasError
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.selection.budget import best_indices
 from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
-from atlas.selection.scores import SCORES_FILE, StepScores
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.selection.selectors.base import SELECTORS, Scores
-from atlas.selection.selectors.perplexity import rank_in_band
+from atlas.selection.selectors.base import SELECTORS
 from atlas.selection.write_selections import write_selections
 from atlas.statistics.agreement import expected_jaccard
 from atlas.statistics.bootstrap import Floats, divide, estimate_statistics
 from atlas.store.readers import read_selections
-from atlas.store.record_files import read_records
 
 POSITION = "position"
+TABLES = "## Tables"
 # The sizes of Row, the cheapest first.
-SIZES = ("all", "subset", "samples")
+SIZES = ("all", "subset", "samples", "rollouts")
 # `learned` measures itself on this share of its training tasks, which it is not trained on.
 HELD_OUT = 0.1
+# The bands of entropy, in quantiles.
+BANDS = ((0, 0.3), (0.2, 0.8), (0.35, 0.65))
+# How `pivot` samples.
+SAMPLING = {"num_samples": 4, "player": {"name": "local", "max_new_tokens": 64}}
 BOTH, EXPECTED, MEAN, JACCARD, CHANCE_JACCARD, HAS_JACCARD, BOTH_AT, EXPECTED_AT, MEAN_AT = range(9)
 # Which steps a selector chose, by trajectory id.
 Chosen = Mapping[str, frozenset[int]]
@@ -74,10 +78,10 @@ class Row:
     """A selector with settings.
 
     Attributes:
-        size: which trajectories it runs on: all, subset (it scores with a model) or samples (it
-            samples responses of a model).
+        size: which trajectories it runs on: all, subset (it scores with a model), samples (it
+            samples responses of a model) or rollouts (it plays episodes with a model).
         only: the beginning of the names of the data that it fits.
-        ranked: another order of the scores of another row: that row, and the order.
+        is_read: whether its scores are of what the model reads once for all such rows.
         unless: why it is not measured.
     """
 
@@ -86,22 +90,20 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     size: str = "all"
     only: str = ""
-    ranked: tuple[str, Callable[[Scores], Scores]] | None = None
+    is_read: bool = False
     unless: str | None = None
 
 
 def rows_of(given: argparse.Namespace) -> list[Row]:
     """All rows, in the order of the table. SELECTORS without a row here run as they come."""
-    model = {"model": str(given.model), "precision": given.precision}
     no_model = None if given.model else "give --model"
     no_reference = no_model if given.reference else "a second model of one family: --reference"
+    no_rollouts = no_model if given.rollouts else "it plays episodes from every step: --rollouts"
     local = {"model": str(given.model)}
+    pair = local | {"reference_model": str(given.reference), "precision": given.precision}
 
     def scored(name: str, selector: str, **settings: Any) -> Row:
-        return Row(name, selector, model | settings, "subset", unless=no_model)
-
-    def again(name: str, other: str, order: Callable[[Scores], Scores]) -> Row:
-        return Row(name, other, {}, "subset", ranked=(other, order), unless=no_model)
+        return Row(name, selector, settings, "subset", unless=no_model, is_read=True)
 
     known = [
         Row("all", "all", unless="it chooses every step"),
@@ -114,21 +116,16 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
         Row("learned", "learned"),
         Row("oracle", "oracle", unless="it asks a model: see the rows with layers"),
         scored("perplexity", "perplexity"),
-        again("perplexity, mid", "perplexity", lambda scores: rank_in_band(scores, "mid")),
-        again("perplexity, low", "perplexity", lambda scores: rank_in_band(scores, "low")),
+        *(scored(f"perplexity, {band}", "perplexity", band=band) for band in ("mid", "low")),
         scored("entropy", "entropy"),
-        again("entropy, 0.2 to 0.8", "entropy", middle_of),
-        again("entropy, low", "entropy", lambda scores: rank_in_band(scores, "low")),
-        Row(
-            "excess-loss",
-            "excess-loss",
-            model | {"reference_model": str(given.reference)},
-            "subset",
-            unless=no_reference,
+        *(
+            scored(f"entropy, {low:g} to {high:g}", "entropy", band=[low, high])
+            for low, high in BANDS
         ),
-        scored("hindsight", "hindsight"),
-        Row("pivot", "pivot", local | {"num_samples": 4}, "samples", unless=no_model),
-        Row("rollout-value", "rollout-value", local, "samples", "expert", unless=no_model),
+        scored("hindsight", "hindsight", assume="success"),
+        Row("excess-loss", "excess-loss", pair, "subset", unless=no_reference),
+        Row("pivot", "pivot", local | SAMPLING, "samples", "oracle", unless=no_model),
+        Row("rollout-value", "rollout-value", local, "rollouts", "expert", unless=no_rollouts),
     ]
     named = {row.selector for row in known}
     known = [row for row in known if row.selector in SELECTORS]
@@ -137,20 +134,22 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
     return sorted(wanted, key=lambda row: (SIZES.index(row.size), row.name))
 
 
-def choose(row: Row, data: Labeled, trajectories: Sequence[Trajectory], folder: Path) -> Chosen:
+def choose(
+    row: Row,
+    data: Labeled,
+    trajectories: Sequence[Trajectory],
+    folder: Path,
+    readings: Readings | None,
+) -> Chosen:
     """What a selector chooses."""
     if row.selector == "learned":
         return choose_by_learned(data, trajectories, folder)
-    if row.ranked is not None:
-        other, order = row.ranked
-        scores = folder.parent / name_of(other, trajectories) / "selection" / SCORES_FILE
+    if row.is_read and readings is not None:
+        scores = readings.scores(row.selector, row.settings, trajectories)
         return {
-            one.trajectory_id: frozenset(
-                best_indices(order(one.scores), budgets[one.trajectory_id])
-            )
-            for budgets in [{each.id: budget_of(each) for each in trajectories}]
-            for one in read_records(scores, StepScores)
-            if one.problem is None
+            one.id: frozenset(best_indices(scores[one.id], budget_of(one)))
+            for one in trajectories
+            if one.id in scores
         }
     run = data.part(str(len(trajectories)), trajectories)
     values = {"selector": {"name": row.selector, **row.settings}}
@@ -160,17 +159,6 @@ def choose(row: Row, data: Labeled, trajectories: Sequence[Trajectory], folder: 
 
 def name_of(row: str, trajectories: Sequence[Trajectory]) -> str:
     return f"{row}-{len(trajectories)}".replace(" ", "-").replace(",", "")
-
-
-def middle_of(scores: Scores) -> Scores:
-    """The scores whose quantile is from 0.2 to below 0.8; None for the others."""
-    known = sorted(score for score in scores if score is not None)
-
-    def is_inside(score: float) -> bool:
-        below, upto = bisect_left(known, score), bisect_right(known, score)
-        return 0.2 <= (below + upto) / (2 * len(known)) < 0.8
-
-    return [score if score is not None and is_inside(score) else None for score in scores]
 
 
 def indices_in(selection: Path, run: Path) -> Chosen:
@@ -255,7 +243,9 @@ def measure_rows(
     given: argparse.Namespace, data: Sequence[Labeled], keep: Callable[[dict[str, Any]], None]
 ) -> None:
     """Measure all rows on all data, one after another."""
-    sizes = dict(zip(SIZES, (None, given.subset, given.samples), strict=True))
+    readings = (
+        Readings(given.model, given.precision, given.work / "readings") if given.model else None
+    )
     for one in data:
         keep({"data": one.name, "row": POSITION} | measure(one.by_position, one))
         if one.second and (ids := one.second.keys() & one.labels.keys()):
@@ -264,19 +254,25 @@ def measure_rows(
     for row, one in ((row, one) for row in rows_of(given) for one in data):
         if not one.name.startswith(row.only):
             continue
-        size = sizes[row.size]
-        trajectories = one.trajectories if size is None else one.drawn(size, given.seed)
+        is_expert = one.name.startswith("expert")
+        subset = given.expert_subset if is_expert else given.subset
+        size = {
+            "all": len(one.trajectories),
+            "subset": subset,
+            "samples": given.samples,
+            "rollouts": given.rollouts,
+        }[row.size]
+        trajectories = one.drawn(size, given.seed)
         result: dict[str, Any] = {"data": one.name, "row": row.name}
         started = time.process_time()
+        folder = one.folder / "rows" / name_of(row.name, trajectories)
         try:
             if row.unless is not None:
                 result["not_measured"] = row.unless
+            elif chosen := choose(row, one, trajectories, folder, readings):
+                result |= measure(chosen, one) | {"given": len(trajectories)}
             else:
-                chosen = choose(
-                    row, one, trajectories, one.folder / "rows" / name_of(row.name, trajectories)
-                )
-                result |= measure(chosen, one)
-                result["left_out"] = len(trajectories) - len(chosen)
+                result["not_measured"] = f"it chooses nothing in {len(trajectories)} trajectories"
         except AtlasError as error:
             result["not_measured"] = str(error)
         keep(result | {"seconds": round(time.process_time() - started, 1)})
@@ -288,7 +284,7 @@ def indices_of(answer: Mapping[str, Any]) -> frozenset[int]:
 
 def markdown(results: Sequence[Mapping[str, Any]]) -> str:
     """Tables for each kind of labels, a row per selector; then what was not measured, and why."""
-    lines: list[str] = []
+    lines = [TABLES, ""]
     for kind in dict.fromkeys(one["data"].partition(":")[0] for one in results):
         part = [
             one
@@ -297,10 +293,34 @@ def markdown(results: Sequence[Mapping[str, Any]]) -> str:
         ]
         for title, cell in (("kappa", kappa_cell), ("kappa beyond position; Jaccard", beyond_cell)):
             lines += [*table(f"{kind} labels, {title}", part, cell), ""]
-    lines += [*layers_table([one for one in results if "cost_usd" in one]), ""]
-    reasons = {one["row"]: one["not_measured"] for one in results if "not_measured" in one}
-    lines += [f"- `{name}` is not measured: {reason}" for name, reason in reasons.items()]
-    return "\n".join(lines)
+    if any("cost_usd" in one for one in results):
+        lines += [*layers_table([one for one in results if "cost_usd" in one]), ""]
+    return "\n".join([*lines, *not_measured_table(results)]) + "\n"
+
+
+def not_measured_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each row that was not measured, on which labels, and why."""
+    known = {one["row"] for one in results if "kappa" in one}
+    where: dict[tuple[str, str], list[str]] = {}
+    for one in results:
+        if "not_measured" in one:
+            where.setdefault((one["row"], one["not_measured"]), []).append(one["data"])
+    return [
+        "| not measured | on | why |",
+        "|---|---|---|",
+        *(
+            f"| {row} | {', '.join(data) if row in known else 'all'} | {reason} |"
+            for (row, reason), data in where.items()
+        ),
+    ]
+
+
+def write_page(page: Path, tables: str) -> None:
+    """Replace the tables of the page, which are everything from their heading on."""
+    text, heading, _ = page.read_text(encoding="utf-8").partition(f"{TABLES}\n")
+    if not heading:
+        raise SystemExit(f"{page} has no heading '{TABLES}', expected one where the tables begin")
+    page.write_text(text + tables, encoding="utf-8")
 
 
 def table(
@@ -316,7 +336,9 @@ def table(
 
 
 def kappa_cell(result: Mapping[str, Any]) -> str:
-    return f"{shown_estimate(result['kappa'], '.2f')}, n {result['trajectories']}"
+    count, given = result["trajectories"], result.get("given")
+    of = f" of {given}" if given not in (None, count) else ""
+    return f"{shown_estimate(result['kappa'], '.2f')}, n {count}{of}"
 
 
 def beyond_cell(result: Mapping[str, Any]) -> str:
@@ -342,12 +364,17 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=None, help="a model folder")
     parser.add_argument("--reference", type=Path, default=None, help="for excess-loss")
     parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--subset", type=int, default=20, help="trajectories a world with a model")
-    parser.add_argument("--samples", type=int, default=4, help="as --subset, for sampling rows")
+    parser.add_argument("--subset", type=int, default=8, help="trajectories a world with a model")
+    parser.add_argument("--expert-subset", type=int, default=4, help="the same, of experts")
+    parser.add_argument("--samples", type=int, default=2, help="as --subset, for sampling rows")
+    parser.add_argument("--rollouts", type=int, default=0, help="the same, for rollout-value")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[], help="selectors to measure")
     parser.add_argument("--out", type=Path, default=None, help="where the JSON goes")
+    parser.add_argument("--page", type=Path, default=None, help="the page to write; needs all rows")
     given = parser.parse_args()
+    if given.page and given.only:
+        parser.error("--page needs all rows, and --only leaves some out")
     given.work.mkdir(parents=True, exist_ok=True)
     data = read_oracle_labels(given.labels, given.trajectories, given.work)
     data += play_experts(given.worlds, given.episodes, given.seed, given.work)
@@ -365,7 +392,10 @@ def main() -> None:
     measure_rows(given, data, keep)
     if not given.only or "oracle" in given.only:
         measure_layers(given.work, data, measure, keep)
-    print(markdown(results))
+    tables = markdown(results)
+    print(tables)
+    if given.page:
+        write_page(given.page, tables)
 
 
 if __name__ == "__main__":

@@ -338,3 +338,79 @@ def test_a_long_observation_takes_linear_time(unit: str) -> None:
 def test_deep_or_broken_json_is_read_as_text() -> None:
     for text in ("[" * 100_000 + " K-77", '{"a": "K-77"', '["K-77", ]'):
         assert uses(acting(("", "look"), (text, "take K-77"))) == {(0, 1, "k 77")}
+
+
+@pytest.mark.parametrize(
+    ("seen", "does"),
+    [
+        ("door 10", "open door 1"),
+        ("order C-2041-B", "show C-2041"),
+        ("order XC-2041", "show C-2041"),
+        ("ticket C-2041", "show 2041"),
+        ("on 2031-04-09", "see 2031-04"),
+        ("on 2031-04-09", "see 04-09"),
+        ("gift_card_12", "use gift_card_1"),
+        ("1,2,3", "take 123"),
+        ("12,34", "pay 1234"),
+        ("2024,100", "pay 2024100"),
+        ("1.250,00 EUR", "pay 1.25"),
+        ("version 3.11.2", "use 3.11"),
+    ],
+)
+def test_values_that_look_alike_are_different(seen: str, does: str) -> None:
+    assert not uses(acting(("Begin.", "look"), (seen, does)))
+    assert not uses(acting(("Begin.", "look"), (does.partition(" ")[2], seen)))
+
+
+@pytest.mark.parametrize(
+    ("seen", "does", "value"),
+    [
+        ("due: 1,250,000.50", "pay 1250000.5", "1250000.5"),
+        ("due: 1250", "pay 1,250", "1250"),
+        ("due: 1.250,00", "pay 1250", "1250"),
+        ("due: １，２５０", "pay 1250", "1250"),
+        ("Cafe\u0301 Sol", "book CAFÉ SOL", "café sol"),
+        ("from 10:30-11:30", "book 11:30", "11 30"),
+        ("pages 40-52", "read 52", "52"),
+        ("test_77.py", "open test_77", "test 77"),
+        ("订单号是A123，谢谢", "查询A123", "a123"),
+        ("https://example.org/item?id=AB12&page=3", "get AB12", "ab12"),
+        ('Result: {"note": "line\\nfoo_77"}', "open foo_77", "foo 77"),
+        ("door 10 and a door", "open door 1", "door"),
+    ],
+)
+def test_values_that_are_written_differently_are_the_same(seen: str, does: str, value: str) -> None:
+    assert uses(acting(("Begin.", "look"), (seen, does))) == {(0, 1, value)}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<think>K-77 or Q-88?</think>It is K-77.",
+        "Q-88 or K-77?</think>It is K-77.",
+        "<thinking>Q-88?</thinking> It is K-77. <think>Was it Q-88",
+    ],
+)
+def test_thoughts_in_the_text_of_an_answer_are_no_answer(answer: str) -> None:
+    trajectory = acting(("Begin.", "look"), ("You see K-77 and Q-88.", "wait"))
+    said = Step(
+        observation=(Message(role="user", content="Which one?"),),
+        response=Message(role="assistant", content=answer),
+    )
+    longer = trajectory.model_copy(update={"steps": (*trajectory.steps, said)})
+    assert uses(longer) == {(0, 2, "k 77")}
+
+
+def test_a_long_chain_keeps_its_order_to_the_beginning() -> None:
+    turns = [(f"token T{index}x", f"use T{index}x") for index in range(400)]
+    found = scores(acting(("Begin.", "look"), *turns))[:-1]
+    assert all(score is not None for score in found)
+    assert found == sorted(set(found), key=lambda score: score or 0.0)
+
+
+def test_a_long_identifier_takes_linear_time() -> None:
+    for unit in ("a-", "x1-", "a."):
+        long = acting(("Begin.", "look"), (unit * 200_000, unit * 2_000))
+        started = time.process_time()
+        uses(long)
+        assert time.process_time() - started < 5

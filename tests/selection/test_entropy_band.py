@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from atlas.errors import ConfigError, DataError
 from atlas.models.local.log_probabilities import load_scorer
 from atlas.models.local.step_tokens import StepTokens
+from atlas.selection.select_steps import select_steps
 from atlas.selection.selectors.entropy import in_band, means_in_band
 from tests.conftest import make_trajectory
 from tests.models.endpoints.completions_server import TinyEngine, serve_scores
+from tests.run_folders import write_trajectories
 from tests.selection.configs import new_selector, select_config
 from tests.selection.test_likelihood_selectors import scores, scores_there
 
@@ -132,3 +134,24 @@ def test_a_band_is_the_same_here_and_at_an_endpoint(tiny_model_folder: Path) -> 
         )
         assert any(one is not None for one in here)
     assert len(read) == 6
+
+
+def test_a_band_that_is_narrower_than_the_budget_says_how_much_of_it_is_used(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    run = write_trajectories(tmp_path / "t", [make_trajectory(10, "a"), make_trajectory(20, "b")])
+    model = str(tiny_model_folder)
+    for scope, form in (("trajectory", "floor, at least 1"), ("dataset", "together, floor")):
+        config = select_config("entropy", model=model, band=[0.35, 0.65], ratio=0.5, scope=scope)
+        summary = select_steps(config, run, tmp_path / scope).summary
+        assert summary["selected_steps"] == 9
+        assert summary["budget"].endswith(f"{form}; 9 of 15 steps used, no others could be chosen")
+    full = select_config("entropy", model=model, band=[0, 1], ratio=0.5)
+    assert "used" not in select_steps(full, run, tmp_path / "full").summary["budget"]
+
+
+def test_a_band_that_nothing_falls_into_is_named(tiny_model_folder: Path, tmp_path: Path) -> None:
+    run = write_trajectories(tmp_path / "t", [make_trajectory(3)])
+    config = select_config("entropy", model=str(tiny_model_folder), band=[90, 99], band_unit="nats")
+    with pytest.raises(DataError, match=r"no step is among .* with entropies in \[90, 99\) nats"):
+        select_steps(config, run, tmp_path / "out")

@@ -279,7 +279,7 @@ def test_if_the_model_never_agrees_the_error_says_what_was_found(
     run = write_trajectories(tmp_path / "in", [make_trajectory(3)])
     url = {"base_url": "http://127.0.0.1:9/v1"}
     config = select_config("pivot", model="m", player={"name": "endpoint", "endpoint": url})
-    with pytest.raises(DataError, match="every selection is empty"):
+    with pytest.raises(DataError, match="or no step is among the steps where samples"):
         select_steps(config, run, tmp_path / "out")
     assert "at 3 never, 0 in part, 0 always; 0 are kept" in capfd.readouterr().err
 

@@ -2,7 +2,8 @@
 
 The text is added to the last user message before the first response, which is the task in most
 data. So the roles and their order stay as they are, which every chat template accepts, and every
-step is read with the outcome in one pass. Up to this text both passes have the same tokens.
+step is read with the outcome in one pass. Up to this text both passes have the same tokens. A final
+observation may hold special tokens of a chat template, which would end the turn: they get a blank.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import Field, field_validator
 from atlas.config import Config
 from atlas.errors import DataError
 from atlas.records import Message, OutcomeStatus, Trajectory
+from atlas.selection.judging.transcript import disarm_tokens
 
 Fact = Literal["status", "score", "final_observation"]
 
@@ -117,7 +119,8 @@ def _known_facts(trajectory: Trajectory, config: OutcomeTextConfig) -> Iterator[
         else:
             seen = "\n".join(message.content for message in trajectory.final_observation).strip()
             if seen:
-                yield f"The last observation is:\n{_cut(seen, config.max_outcome_chars)}"
+                shown = disarm_tokens(_cut(seen, config.max_outcome_chars))
+                yield f"The last observation is:\n{shown}"
 
 
 def _cut(text: str, size: int) -> str:

@@ -189,7 +189,8 @@ def _write(
     found = read_records(selections, Selection)
     summary = summarize_selections(found, config, outcomes, problems, meter)
     if summary["steps"] and not summary["selected_steps"]:
-        reason = "the budget is 0 everywhere, or every selection is empty"
+        sentence = describe_choice(selector, config.selector)["sentence"]
+        reason = f"the budget is 0 everywhere, or no step is among {sentence}"
         reason = problems[0].reason if problems else reason
         raise DataError(
             f"selector '{config.selector.name}' selected no step of {summary['trajectories']} "

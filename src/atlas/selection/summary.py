@@ -8,6 +8,7 @@ from typing import Any
 
 from atlas.kinds import Choice
 from atlas.records import OutcomeStatus, Problem, Selection, Usage
+from atlas.selection.budget import step_budget
 from atlas.selection.config import SelectConfig
 from atlas.selection.cost_meter import CostMeter
 from atlas.selection.selectors.base import (
@@ -48,7 +49,7 @@ def summarize_selections(
     Args:
         outcomes: how each trajectory ended, by id.
     """
-    num_trajectories = num_steps = num_selected = 0
+    num_trajectories = num_steps = num_selected = num_usable = num_allowed = 0
     sets_own_budget = False
     kinds: Counter[str] = Counter()
     num_by_outcome: Counter[str] = Counter()
@@ -60,6 +61,9 @@ def summarize_selections(
         num_selected += len(selection.critical_steps)
         sets_own_budget |= selection.budget != config.budget(selection.num_steps)
         kinds.update(kind for step in selection.critical_steps for kind in step.kinds)
+        if selection.problem is None:
+            num_usable += selection.num_steps
+            num_allowed += selection.budget
         usage += selection.usage
         status = outcomes[selection.trajectory_id]
         num_by_outcome[status] += 1
@@ -85,9 +89,13 @@ def summarize_selections(
     ratio, rounding = config.ratio, config.rounding
     if config.scope == "dataset":
         budget = f"ratio {ratio} of all steps together, {rounding}"
+        num_allowed = step_budget(num_usable, ratio, rounding, min_steps=0)
     elif sets_own_budget:
         name = config.selector.name
         budget = f"selector '{name}' sets its own; the ratio of {ratio} was not used"
     else:
         budget = f"ratio {ratio}, {rounding}, at least {config.min_steps}"
+    has_ratio = config.scope == "dataset" or not sets_own_budget
+    if has_ratio and num_selected < num_allowed:
+        budget += f"; {num_selected} of {num_allowed} steps used, no others could be chosen"
     return summary | {"budget": budget}

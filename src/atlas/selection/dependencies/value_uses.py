@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 from atlas.records import Message, Trajectory
 from atlas.selection.dependencies.words import ActionText, Word, action_texts, observed_words
 
 # The most words in a value; words that are joined count as one.
 LONGEST = 8
+# The most words of it, with those that are joined; a longer identifier is not compared.
+MOST_WORDS = 32
 # The origin of values in the task text.
 TASK = -1
 
@@ -39,9 +42,18 @@ class _Node:
         last_seen: the number of the observation that was counted last.
         is_spoken: whether an earlier action contains it.
         is_used: whether an earlier action used it as a value.
+        is_numbered: whether a number came next wherever it was seen, as in "door 10".
     """
 
-    __slots__ = ("children", "is_spoken", "is_used", "last_seen", "num_seen", "origin")
+    __slots__ = (
+        "children",
+        "is_numbered",
+        "is_spoken",
+        "is_used",
+        "last_seen",
+        "num_seen",
+        "origin",
+    )
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
@@ -50,6 +62,7 @@ class _Node:
         self.last_seen = -1
         self.is_spoken = False
         self.is_used = False
+        self.is_numbered = True
 
 
 def find_uses(trajectory: Trajectory, common: int) -> list[ValueUse]:
@@ -108,7 +121,7 @@ def _plant(root: _Node, words: Sequence[Word]) -> None:
 def _from(words: Sequence[Word], begin: int) -> Iterator[Word]:
     """The words of at most LONGEST parts from a word on; words that are joined are one part."""
     num_parts = 0
-    for index in range(begin, len(words)):
+    for index in range(begin, min(len(words), begin + MOST_WORDS)):
         word = words[index]
         num_parts += word.num_joined > 0
         if num_parts > LONGEST:
@@ -129,14 +142,16 @@ def _nodes(root: _Node, words: Sequence[Word]) -> Iterator[_Node]:
 def _see(root: _Node, messages: Iterable[Message], giver: int, number: int) -> None:
     """Note what the observation with this number shows."""
     reading: list[_Node] = []
-    for word in observed_words(messages):
-        begun = root.children.get(word)
+    words = pairwise(chain(observed_words(messages), [("", True, True)]))
+    for (word, can_begin, can_end), (following, _, _) in words:
+        begun = root.children.get(word) if can_begin else None
         if begun is None and not reading:
             continue
         reading = [next_ for node in reading if (next_ := node.children.get(word)) is not None]
         if begun is not None:
             reading.append(begun)
-        for node in reading:
+        for node in reading if can_end else ():
+            node.is_numbered = node.is_numbered and following.isdecimal()
             # What the agent said before is repeated here, not given.
             if node.origin is None and not node.is_spoken:
                 node.origin = giver
@@ -172,7 +187,9 @@ def _longest(root: _Node, text: ActionText, begin: int) -> tuple[_Node, int] | N
             break
         has_name = has_name or word.is_specific
         # The beginning of a value may be unknown where the agent said it in another one.
-        is_known = node.origin is not None
+        after = begin + size
+        is_other = node.is_numbered and after < len(text.words) and text.words[after].is_number
+        is_known = node.origin is not None and not is_other
         if is_known and has_name and word.can_end and (size > 1 or word.is_value):
             found = (node, size)
     return found

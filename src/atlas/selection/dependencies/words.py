@@ -1,16 +1,21 @@
 """The words of actions and observations, in which values are found.
 
-A value is a run of words: a number, a name, an identifier, a path. Case and the characters between
-words do not count, so `minecraft:oak_planks` and "Oak planks" share a value. A number with decimals
-or with commas between its thousands is one word. What is joined in an action, as in C-2041 or
-ann@example.org, is never divided: half an identifier is another one.
+A value is a run of words: a number, a name, an identifier, a path. Case, forms of the same letter
+(NFKC) and the characters between words do not count, so `minecraft:oak_planks` and "Oak planks"
+share a value. A number with decimals or with commas between its thousands is one word. What is
+joined in an action, as in C-2041 or ann@example.org, is never divided, and neither is an identifier
+or a date in an observation: half an identifier is another one.
+
+Scripts without blanks between words (Chinese, Japanese, Thai) are one word up to the next
+punctuation, letter of another script, or digit.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +26,24 @@ CHARS = 4_000
 # In a longer text, a word has to look like a name or a number to be a value.
 FEW_WORDS = 12
 
-_WORD = re.compile(r"[^\W_]+(?:(?<=\d)[.,](?=\d)[^\W_]+)*")
+# Letters of scripts without blanks between words.
+_UNSPACED = r"\u0e00-\u0eff\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_LETTERS = rf"[^\W_{_UNSPACED}]+"
+_ONE = (
+    r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:\.\d{3})+,\d\d?(?!\d)"
+    rf"|{_LETTERS}(?:(?<=\d)\.(?=\d){_LETTERS})*|(?:(?=[^\W_])[{_UNSPACED}])+)"
+)
+_WORD = re.compile(_ONE)
+_SWAPPED = str.maketrans(",.", ".,")
 _CHUNK = re.compile(r"\S+")
-_JOINED = re.compile(r"[^\W_]+(?:[-_.@+]+[^\W_]+)*")
+_JOINED = re.compile(rf"{_ONE}(?:[-_.@+]+{_ONE})*")
+# In observations a point often ends a sentence or begins the ending of a file's name.
+_OBSERVED = re.compile(rf"{_ONE}((?:[-_@+]+{_ONE})*)")
+# An answer's thoughts in its text; the opening tag may be in the prompt.
+_THOUGHTS = re.compile(
+    r"\A(?:(?!<think).)*</think(?:ing)?>|<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
 _INNER = re.compile(r"[^\W_][_/.@:=#\\]+[^\W_]")
 # Words that no value begins or ends with.
 _CLOSED_TEXT = """
@@ -62,6 +82,10 @@ class Word:
         return self.text not in _CLOSED and (is_long or not self.text.isascii())
 
     @property
+    def is_number(self) -> bool:
+        return self.text.isdecimal()
+
+    @property
     def can_begin(self) -> bool:
         """Whether a value of several words may begin with it."""
         return self.num_joined > 1 or (self.num_joined == 1 and self.is_value)
@@ -96,17 +120,38 @@ def action_texts(step: Step) -> Iterator[ActionText]:
     elif step.action is not None:
         yield _action_text(step.action, is_prose=False)
     else:
-        yield _action_text(response.content, is_prose=True)
+        yield _action_text(_THOUGHTS.sub(" ", response.content), is_prose=True)
 
 
-def observed_words(messages: Iterable[Message]) -> Iterator[str]:
-    """The words of messages, as they are compared."""
+def observed_words(messages: Iterable[Message]) -> Iterator[tuple[str, bool, bool]]:
+    """The words of messages, as they are compared, and whether a value may begin or end there."""
     for message in messages:
         for text in json_texts(message.content):
-            for match in _WORD.finditer(text.casefold()):
-                yield _normal(match.group())
+            for match in _OBSERVED.finditer(_plain(text).casefold()):
+                if not match.group(1):
+                    yield _normal(match.group()), True, True
+                    continue
+                parts = _WORD.findall(match.group())
+                is_whole = _is_identifier(parts)
+                for number, part in enumerate(parts, 1):
+                    is_first, is_last = number == 1, number == len(parts)
+                    yield _normal(part), is_first or not is_whole, is_last or not is_whole
             # No value goes on from one text to the next.
-            yield ""
+            yield "", True, True
+
+
+def _is_identifier(parts: Sequence[str]) -> bool:
+    """Whether joined words are an identifier or a date, rather than a range or a compound."""
+    has_digit = any(part[0].isdigit() or part[-1].isdigit() for part in parts)
+    return has_digit and (len(parts) > 2 or not all(part[0].isdigit() for part in parts))
+
+
+def _plain(text: str) -> str:
+    """The text in one form of its letters; breaks that are written as escapes are blanks."""
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    for escape in ("\\n", "\\r", "\\t"):
+        text = text.replace(escape, " ")
+    return text
 
 
 def json_texts(text: str) -> Iterator[str]:
@@ -142,6 +187,7 @@ def _leaves(value: Any) -> Iterator[str]:
 def _action_text(text: str, is_prose: bool) -> ActionText:
     if len(text) > 2 * CHARS:
         text = f"{text[:CHARS]}\n{text[-CHARS:]}"
+    text = _plain(text)
     words: list[Word] = []
     begins_sentence = True
     for match in _CHUNK.finditer(text):
@@ -173,9 +219,12 @@ def _is_specific(chunk: str, begins_sentence: bool) -> bool:
 
 
 def _normal(word: str) -> str:
-    """A number without commas and without zeros at the end of its decimals; other words as is."""
+    """A number without marks of thousands and without zeros at its end; other words as is."""
     if "." not in word and "," not in word:
         return word
+    if word.rfind(",") > word.rfind(".") > 0:
+        # 1.250,00
+        word = word.translate(_SWAPPED)
     whole = word.replace(",", "")
     if whole.count(".") == 1 and whole.replace(".", "").isdigit():
         return whole.rstrip("0").rstrip(".")

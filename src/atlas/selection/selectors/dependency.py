@@ -108,7 +108,8 @@ def backward_slice(uses: Sequence[ValueUse], acting: frozenset[int]) -> list[Sli
             scores[use.giver] = scores.get(use.giver, 0.0) + credit / len(by_user[user])
             given[use.giver].append(use)
     return [
-        SliceStep(step, round(score, 6), _reason(given[step])) for step, score in scores.items()
+        SliceStep(step, float(f"{score:.6g}"), _reason(given[step]))
+        for step, score in scores.items()
     ]
 
 
