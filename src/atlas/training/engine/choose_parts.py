@@ -109,8 +109,7 @@ def choose_parts(
         with torch.autocast(engine.model.device.type, autocast, enabled=computes_so):
             return _choose(_Trial(engine, model, config, longest), config, autocast)
     finally:
-        # The value of the class.
-        del engine.recomputes_always
+        engine.recomputes_always = False
         model.train(was_training)
 
 

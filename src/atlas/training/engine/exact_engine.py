@@ -9,7 +9,7 @@ and can be taken out again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from atlas.training.engine.last_layer import prune_layer, restore_layer
 from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
+from atlas.training.engine.pass_places import BasePass, Supervised
 from atlas.training.engine.pass_size import is_large_pass
 from atlas.training.engine.recomputation import recompute_cheap_operations
 from atlas.training.engine.row_lengths import forget_lengths
@@ -55,40 +56,6 @@ from atlas.training.token_loss import Targets, TokenLoss, log_probs_at
 PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer", "recompute")
 
 
-@dataclass(frozen=True, slots=True)
-class Supervised:
-    """The positions of the supervised tokens.
-
-    Attributes:
-        kept: shape [K]; places in the flat hidden states.
-        kept_of_target: shape [N]; the place in `kept` that predicts each target.
-        targets: the N tokens.
-    """
-
-    kept: Tensor
-    kept_of_target: Tensor
-    targets: Targets
-
-
-@dataclass(frozen=True, slots=True)
-class BasePass:
-    """The pass of the base model, and the positions of the KL to it.
-
-    Attributes:
-        kept_of_anchor: shape [M]; the place in `Supervised.kept` that predicts each anchored token.
-        base_kept: the places that the base model's pass with `base_options` keeps.
-        base_kept_of_anchor: shape [M]; the place in `base_kept` that predicts each anchored token.
-        base_kept_of_target: shape [N]; the same of each supervised token, if the objective needs
-            the base model's predictions.
-    """
-
-    base_options: dict[str, Any]
-    kept_of_anchor: Tensor
-    base_kept: Tensor
-    base_kept_of_anchor: Tensor
-    base_kept_of_target: Tensor | None = None
-
-
 class Engine:
     """A causal LM with the parts of the engine that `put_in` sets.
 
@@ -108,8 +75,6 @@ class Engine:
         recomputes_always: whether the part `recompute` applies to small passes too.
     """
 
-    recomputes_always = False
-
     def __init__(
         self, model: Any, window: int | None = None, base: BaseModel | None = None
     ) -> None:
@@ -127,6 +92,7 @@ class Engine:
         self.one_by_one = False
         self.uses_flash = True
         self.own_attention = False
+        self.recomputes_always = False
         self._row = RowInUse()
         self._mixers: list[ChangedMixer] = []
         self.ways: set[str] = set()
