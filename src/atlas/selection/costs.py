@@ -9,6 +9,9 @@ from atlas.models.endpoints.prices import Price, find_price
 from atlas.records import Usage
 from atlas.selection.judging.judge_config import JudgeConfig
 
+# Approximately right for English with current tokenizers. Used for estimates only.
+CHARS_PER_TOKEN = 4
+
 
 def price_of(config: JudgeConfig) -> Price | None:
     """The price of the judge's model, for batches if it uses them; None if it is unknown.
