@@ -1,6 +1,6 @@
 """How fast `atlas audit` is: rows and tokens per second for each trainer, and peak memory.
 
-    python -m benchmarks.audit [--rows 20000] [--tokenizer NAME] [--processes N] [TRAINER…]
+    python benchmarks/audit.py [--rows 20000] [--tokenizer NAME] [--processes N] [TRAINER…]
 
 Makes a JSON Lines file of chats from a seed (benchmarks/import.py has the same): agent turns with
 thought and action, observations of several lines. Each trainer audits it in a process of its own.
@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from export_dialects import make_tokenizer
 
 RUN = """
 import json, resource, sys, time
@@ -60,14 +62,14 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=0, help="0: one per CPU")
     arguments = parser.parse_args()
     # Its name is a keyword, so it cannot be imported by a statement.
-    write_rows = importlib.import_module("benchmarks.import").write_rows
+    write_rows = importlib.import_module("import").write_rows
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         write_rows(path, arguments.rows, arguments.steps, seed=0)
         tokenizer = arguments.tokenizer
         if tokenizer is None:
             tokenizer = str(Path(folder) / "tokenizer")
-            importlib.import_module("benchmarks.export_dialects").make_tokenizer(Path(tokenizer))
+            make_tokenizer(Path(tokenizer))
         megabytes = path.stat().st_size / 1e6
         print(f"{arguments.rows:,} rows, {megabytes:.0f} MB, {os.cpu_count()} CPUs")
         for name in arguments.trainers or TRAINERS:

@@ -26,7 +26,7 @@ from atlas.selection.judging.oracle_prompt import ANSWER_SCHEMA, ORACLE_PROMPT
 from atlas.selection.judging.prompt import JudgeQuestion
 from selection import make_trajectory
 
-ROOT = Path(__file__).resolve().parents[1]
+SERVER = Path(__file__).with_name("loopback_server.py")
 Ask = Callable[[JudgeQuestion], Awaitable[Any]]
 Close = Callable[[], Awaitable[Any]]
 SAMPLING = Sampling(response_schema=ANSWER_SCHEMA)
@@ -129,8 +129,8 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--delay", type=float, default=0.05, help="seconds that the server takes")
     given = parser.parse_args()
-    command = [sys.executable, "-m", "benchmarks.loopback_server", "--delay", str(given.delay)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    command = [sys.executable, str(SERVER), "--delay", str(given.delay)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         url = server.stdout.readline().strip()

@@ -1,7 +1,7 @@
 """How well the expert of an environment plays, how it labels its steps, and how fast it is.
 
-    python -m benchmarks.experts babyai textcraft split=train episodes=200
-    python -m benchmarks.experts babyai --by-group --out experts.json max_steps=40
+    python benchmarks/experts.py babyai textcraft split=train episodes=200
+    python benchmarks/experts.py babyai --by-group --out experts.json max_steps=40
 
 Each environment is a row of ENVIRONMENTS or `package.module:Class`. The `key=value` settings are
 those of `atlas collect`, so its settings `split`, `episodes` and `seed` choose the tasks, and the

@@ -39,10 +39,11 @@ python benchmarks/families.py --page docs/families.md
 This command makes this page. It builds every causal language model of transformers {version} from a
 small random config (4 layers, windows of 64 tokens), trains one step on it with the
 [exact engine](commands/train.md), and compares the loss and every gradient with plain training in
-float64, one sequence at a time. The samples are longer than every length that a config names. Each
-row is made at the usual initialization and at larger weights, in float32 and in bf16, and shows the
-parts that it gets in all of these. The slow test `tests/training/test_families.py` fails if a row
-changes.
+float64, one sequence at a time. The samples are longer than every length that a config names.
+
+Each row is made at the usual initialization and at larger weights, in float32 and in bf16, and
+shows the parts that it gets in all of these. The slow test `tests/training/test_families.py` fails
+if a row changes.
 
 The engine tries its parts on each model before it trains, and does without those that are not
 exact there. Layers with a state (convolutions, linear attention, Mamba), ALiBi, and attention that

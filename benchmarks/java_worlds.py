@@ -1,6 +1,6 @@
 """Many worlds in one Java process: its memory, and the steps per second of all worlds together.
 
-    python -m benchmarks.java_worlds textworld-express scienceworld worlds=64 rounds=10
+    python benchmarks/java_worlds.py textworld-express scienceworld worlds=64 rounds=10
 
 Each world plays a task of the split train in its own thread, as in `atlas evaluate`; the actions
 are the same for all (`look around` and `inventory`), so that the worlds are measured, not a player.

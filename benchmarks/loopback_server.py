@@ -1,6 +1,6 @@
 """A loopback chat-completions server for benchmarks: one fixed answer after a fixed delay.
 
-    python -m benchmarks.loopback_server --delay 0.05        prints its address, then serves
+    python benchmarks/loopback_server.py --delay 0.05        prints its address, then serves
 
 It knows just enough HTTP/1.1 for clients that keep connections and send a Content-Length. The
 answer fits any question of the oracle: step 0 is critical, which fits every budget of at least 1.

@@ -1,6 +1,6 @@
 """Trains the same model on the same steps with each objective: does it learn, what is silenced.
 
-    python -m benchmarks.objective_training --data AGENTTRAJ --labels LABELS
+    python benchmarks/objective_training.py --data AGENTTRAJ --labels LABELS
         [--world babyai] [--model recipes/base/model] [--num 120] [--only dft clip]
         [--settings epochs=4 learning_rate=1e-3] [--out objective_training.json]
 
@@ -124,7 +124,7 @@ def run(given: argparse.Namespace, folder: Path, label: str, choice: Any) -> dic
     """The figures of a training in a new process."""
     out = folder / label.replace(" ", "").replace(",", "-").replace("=", "-")
     task = {"folder": str(folder), "out": str(out), "objective": choice}
-    command = [sys.executable, "-m", "benchmarks.objective_training", "--one", json.dumps(task)]
+    command = [sys.executable, __file__, "--one", json.dumps(task)]
     command += ["--model", given.model, "--settings", *given.settings]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

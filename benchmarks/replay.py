@@ -1,7 +1,7 @@
 """Replays recorded trajectories through an environment: what is the same, what is not, and why.
 
-    python -m benchmarks.replay AGENTTRAJ/babyai_train.json babyai-agentgym
-    python -m benchmarks.replay runs/imported textcraft --out replay.json agenttraj=runs/imported
+    python benchmarks/replay.py AGENTTRAJ/babyai_train.json babyai-agentgym
+    python benchmarks/replay.py runs/imported textcraft --out replay.json agenttraj=runs/imported
 
 The trajectories are a file that `atlas import` reads, or a run folder of imported, collected or
 evaluated trajectories. The environment is any row of ENVIRONMENTS or `package.module:Class`, with

@@ -1,4 +1,4 @@
-"""As `benchmarks.replay`, with many worlds at a time: for environments that wait for a server.
+"""As `replay.py`, with many worlds at a time: for environments that wait for a server.
 
     python benchmarks/replay_many.py AGENTTRAJ/textcraft_train.json agentgym --worlds 16 \
         server=textcraft url=http://127.0.0.1:36001 wording=agenttraj client=2024
@@ -42,7 +42,7 @@ def choice_of(name: str, overrides: Sequence[str]) -> Choice:
 
 
 def count(found: Replay, trajectory: Trajectory, episode: Episode) -> None:
-    """Count one episode as `benchmarks.replay` does."""
+    """Count one episode as `replay.py` does."""
     found.num_trajectories += 1
     recorded = [text_of(step.observation) for step in trajectory.steps]
     recorded.append(text_of(trajectory.final_observation))

@@ -1,6 +1,6 @@
 """What the offline selectors are worth: their agreement with a large language model's labels.
 
-    python -m benchmarks.rules --data AGENTTRAJ --labels LABELS --out benchmarks/results/rules.json
+    python benchmarks/rules.py --data AGENTTRAJ --labels LABELS --out benchmarks/results/rules.json
 
 AGENTTRAJ holds AgentTraj's files (babyai_train.json, …), LABELS a file of answers to the oracle's
 prompt for each of them (babyai.jsonl, …): lines with `id` (as `atlas import` gives it) and

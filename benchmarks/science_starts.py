@@ -1,6 +1,6 @@
 """Which test variations of ScienceWorld begin with the same text as a training variation.
 
-    python -m benchmarks.science_starts find-animal lifespan-longest-lived
+    python benchmarks/science_starts.py find-animal lifespan-longest-lived
 
 The table SAME_START of `atlas.environments.scienceworld.tasks` holds what it prints. It takes about
 a quarter of a second per variation.

@@ -29,7 +29,7 @@ from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
 from atlas.store.record_files import write_records
 from atlas.store.run_folders import start_run
 
-ROOT = Path(__file__).resolve().parents[1]
+SERVER = Path(__file__).with_name("loopback_server.py")
 
 
 class NoSettings(Config):
@@ -113,10 +113,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="where the JSON goes")
     given = parser.parse_args()
     server = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.loopback_server", "--delay", str(given.delay)],
+        [sys.executable, str(SERVER), "--delay", str(given.delay)],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
     )
     try:
         assert server.stdout is not None

@@ -91,6 +91,18 @@ def test_no_benchmark_hides_a_module_of_python() -> None:
     assert hidden == set()
 
 
+def test_every_benchmark_is_started_by_its_path() -> None:
+    """`python -m` would not find the files beside it."""
+    root = BENCHMARKS.parent
+    pages = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("src/**/*.py")]
+    by_module = {
+        str(file.relative_to(root))
+        for file in [*pages, *BENCHMARKS.glob("*.py")]
+        if "-m benchmarks" in file.read_text(encoding="utf-8")
+    }
+    assert by_module == set()
+
+
 def test_the_benchmark_of_selectors_measures_each_row_and_asks_an_oracle(tmp_path: Path) -> None:
     """The answers name step 1 everywhere, so an oracle agrees and a choice by position does."""
     rows = []

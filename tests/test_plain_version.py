@@ -15,6 +15,8 @@ import pytest
 from atlas.records import Message, Outcome, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
+from atlas.selection.selectors.base import SELECTORS
+from atlas.trajectories.formats.base import FORMATS
 from tests.templates import CHATML, GEMMA, LLAMA_3, tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,3 +87,9 @@ def test_it_trains_a_model_on_rules_or_on_the_labels_of_people(
 
 def test_it_has_at_most_150_lines() -> None:
     assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_page_counts_the_selectors_and_formats_of_the_package() -> None:
+    page = SCRIPT.with_name("plain-version.md").read_text(encoding="utf-8")
+    assert f"{len(SELECTORS)} selectors" in page
+    assert f"{len(FORMATS)} formats" in page

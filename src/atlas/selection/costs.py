@@ -10,6 +10,9 @@ from atlas.models.payments import Payment
 from atlas.records import Usage
 from atlas.selection.judging.judge_config import JudgeConfig, PaidTogether
 
+# Approximately right for English with current tokenizers. Used for estimates only.
+CHARS_PER_TOKEN = 4
+
 
 def price_of(config: JudgeConfig) -> Price | None:
     """The price of the judge's model, for batches if it uses them.

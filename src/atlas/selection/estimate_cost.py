@@ -31,7 +31,6 @@ class CostEstimate:
         cost_usd: None if no price is known.
         is_discount_known: if false, the full price is used for questions in batches.
         price_source: the source of the price; empty if no price is known.
-        model: the model that is asked.
         below: for a selector that asks a cheaper model first, the estimate of that model; then
             this one is of the strong model if the layers below settle nothing more.
         checker: who checks the cheaper model.
@@ -44,7 +43,6 @@ class CostEstimate:
     price_source: str = ""
     has_price: bool = True
     num_problems: int = 0
-    model: str = ""
     below: CostEstimate | None = None
     checker: str = ""
 
@@ -102,7 +100,5 @@ def _estimate(
     price = full_price(selector.config)
     is_known = not selector.config.batch or price is None or price.batch is not None
     cost = cost_usd(usage, price_of(selector.config))
-    source, model = price.source if price else "", selector.config.model
-    return CostEstimate(
-        count, usage, cost, is_known, source, model=model, below=below, checker=checker
-    )
+    source = price.source if price else ""
+    return CostEstimate(count, usage, cost, is_known, source, below=below, checker=checker)

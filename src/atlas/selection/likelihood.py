@@ -29,6 +29,7 @@ from atlas.models.local.load import (
 from atlas.records import Problem, Trajectory, Usage
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
+from atlas.selection.costs import CHARS_PER_TOKEN
 from atlas.selection.selectors.base import (
     PRECISIONS,
     Concurrency,
@@ -94,9 +95,6 @@ class LikelihoodConfig(Config):
             )
         return self
 
-
-# For the estimate of a dry run.
-CHARS_PER_TOKEN = 4
 
 LikelihoodT = TypeVar("LikelihoodT", bound=LikelihoodConfig)
 

@@ -62,7 +62,6 @@ class Pilot:
         paid: what the run has paid so far.
         paid_usd, usd_left: None if no price is known.
         seconds_left: None if this call asked nothing, or asked in batches.
-        model: the model that is asked.
         below: for a selector that asks a cheaper model first, the pilot of that model.
         num_settled: how many of the pilot's trajectories the layers below settled.
     """
@@ -76,7 +75,6 @@ class Pilot:
     tokens_left: Forecast
     usd_left: Forecast | None
     seconds_left: Forecast | None
-    model: str = ""
     below: Pilot | None = None
     num_settled: int = 0
 
@@ -169,7 +167,6 @@ def _run_pilot(
         tokens_left=left(lambda usage: float(usage.input_tokens + usage.output_tokens)),
         usd_left=None if price is None else left(lambda usage: cost_usd(usage, price) or 0.0),
         seconds_left=seconds_left,
-        model=selector.config.model,
         below=below,
         num_settled=len(settled.selections),
     )

@@ -4,7 +4,8 @@
     OUT/scores.jsonl       for selectors that score: the score of each step, selected or not
     OUT/problems.jsonl     trajectories left without a critical step, and why
     OUT/spent.jsonl        for selectors that ask a model: the total that the run paid
-    OUT/small/             for selectors that ask a cheaper model first: its own run
+    OUT/small/             for selectors that ask a cheaper model first: the run of that model
+    OUT/layers.jsonl       for the same selectors: who decided about each trajectory
 
 Each trajectory is read once. Each result is written to disk at once, so a resumed run asks a model
 only for the missing ones.
@@ -114,7 +115,7 @@ class _Below:
 
 
 def _select_below(layers: Layers, trajectories: Path, kept: Mapping[str, Selection]) -> _Below:
-    """Ask the cheaper model about every trajectory that is not kept, in a run of its own folder."""
+    """Ask the cheaper model about every trajectory that is not kept, in a run inside this one."""
     selector, inputs, _ = prepare_selection(layers.config, trajectories, layers.small)
     manifest = _select(
         selector, inputs, kept, layers.config, trajectories, layers.small, paid_above(layers)

@@ -25,7 +25,7 @@ def warn_of_negative_weights(examples: ExampleSet, config: TrainConfig) -> Itera
         f"warning: {examples.num_negative_steps:,} of {examples.num_supervised_steps:,} supervised "
         f"steps have a negative weight ({share:.1%} of the sum of |w|), so training makes them "
         "less likely. This says nothing about what the model should do instead, and it can damage "
-        "what it does elsewhere. A token stops to count once its probability is below "
+        "what it does elsewhere. A token counts no more once its probability is below "
         f"negative_floor={config.negative_floor:g}, so the loss is at least "
         f"{share * math.log(config.negative_floor):.2f} nats{largest}. Watch silenced "
         "in metrics.jsonl, and compare with step_weights=none on held-out tasks"

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.training.config import EngineConfig
+from atlas.training.engine import exact_engine
 from atlas.training.engine.choose_parts import choose_parts
 from atlas.training.engine.exact_engine import PARTS, Engine
 from atlas.training.engine.flash_kernels import CpuFlash
@@ -40,7 +41,7 @@ names = pytest.mark.parametrize("family", FAMILIES)
 
 @pytest.fixture(autouse=True)
 def recompute_in_small_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "recomputes_always", True)
+    monkeypatch.setattr(exact_engine, "is_large_pass", lambda *sizes: True)
 
 
 def backward(loss: torch.Tensor) -> float:

@@ -51,7 +51,7 @@ VARIATIONS: dict[Kind, int] = {
     "mendelian-genetics-unknown-plant": 480,
 }
 # Test variations with the first text of a training variation; they are left out. A beginning of the
-# name of a kind -> its variations, as `python -m benchmarks.science_starts` finds them.
+# name of a kind -> its variations, as `python benchmarks/science_starts.py` finds them.
 _FIND = (243, 246, 250, 251, 252, 253, 259, 272, 282, 289, 293)
 _LIFESPAN = (
     93,

@@ -19,8 +19,9 @@ from atlas.records import Message, Trajectory, Usage
 from atlas.selection.agreement.actions import NO_ACTION, action_form, read_action
 from atlas.selection.agreement.base import Verdict
 from atlas.selection.agreement.call import normal_form
+from atlas.selection.costs import CHARS_PER_TOKEN
 from atlas.selection.judging.answer import AnswerError, answer_list, quoted
-from atlas.selection.judging.judge import CHARS_PER_TOKEN, AsksJudge
+from atlas.selection.judging.judge import AsksJudge
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import COMPLAINT, FENCE, JudgePrompt, JudgeQuestion, schema_of
 from atlas.selection.judging.transcript import disarm, transcribe

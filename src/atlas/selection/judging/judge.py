@@ -20,6 +20,7 @@ from atlas.models.endpoints.batches.ledger import ledger_folder
 from atlas.models.endpoints.endpoint import Batching
 from atlas.models.payments import payment_of
 from atlas.records import CriticalStep, Message, Selection, Trajectory, Usage
+from atlas.selection.costs import CHARS_PER_TOKEN
 from atlas.selection.judging.answer import AnswerError
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.prompt import JudgePrompt, JudgeQuestion
@@ -33,8 +34,6 @@ from atlas.store.run_folders import Input, read_manifest
 ATTEMPTS = 2
 # Answers up to this length are read in the event loop, longer ones in a thread.
 SHORT_ANSWER = 20_000
-# Approximately right for English with current tokenizers. Used for estimates only.
-CHARS_PER_TOKEN = 4
 
 AnswerT = TypeVar("AnswerT")
 

@@ -21,7 +21,7 @@ SHORTEST_RUBRIC = 20
 # A rubric may take this share of a question; the trajectory needs the rest.
 LARGEST_SHARE = 0.5
 # `{budget}`, `{{ steps }}`, `${task}`, but not the braces of JSON.
-_PLACEHOLDER = re.compile(r"\{+%?\s*[A-Za-z_][\w.]*\s*%?\}+")
+_PLACEHOLDER = re.compile(r"\{{1,3}%?\s*[A-Za-z_][\w.]*\s*%?\}{1,3}")
 
 
 def read_rubric(path: Path, max_prompt_chars: int) -> tuple[str, Input]:

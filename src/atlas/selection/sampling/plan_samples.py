@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 
 from atlas.models.players import NO_USAGE, Player
 from atlas.records import Message, Trajectory, Usage
+from atlas.selection.costs import CHARS_PER_TOKEN
 from atlas.selection.sampling.profile_steps import histories
 from atlas.selection.sampling.samples import sample_key
 from atlas.selection.text_features import join_texts
 
-# Approximately right for English with current tokenizers.
-CHARS_PER_TOKEN = 4
 # Tokens of an answer in the second of two trials; the first has one.
 TRIAL_TOKENS = 17
 

@@ -109,8 +109,7 @@ def choose_parts(
         with evaluation_mode(model), computing:
             return _choose(_Trial(engine, model, config, longest), config, autocast)
     finally:
-        # The value of the class.
-        del engine.recomputes_always
+        engine.recomputes_always = False
 
 
 def _choose(trial: _Trial, config: EngineConfig, autocast: torch.dtype | None) -> ChosenEngine:

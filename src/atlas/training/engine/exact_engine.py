@@ -9,7 +9,7 @@ and can be taken out again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from atlas.training.engine.last_layer import prune_layer
 from atlas.training.engine.model_head import ModelHead, decoder_of
 from atlas.training.engine.packed_attention import IMPLEMENTATION, AttentionPlan, plan_for, register
 from atlas.training.engine.packed_rows import pack_row
+from atlas.training.engine.pass_places import BasePass, Supervised
 from atlas.training.engine.pass_size import is_large_pass
 from atlas.training.engine.recomputation import recompute_cheap_operations
 from atlas.training.engine.replaced_forwards import ReplacedForwards
@@ -49,40 +50,6 @@ from atlas.training.loss import (
 from atlas.training.token_loss import Targets, TokenLoss, log_probs_at
 
 PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer", "recompute")
-
-
-@dataclass(frozen=True, slots=True)
-class Supervised:
-    """The positions of the supervised tokens.
-
-    Attributes:
-        kept: shape [K]; places in the flat hidden states.
-        kept_of_target: shape [N]; the place in `kept` that predicts each target.
-        targets: the N tokens.
-    """
-
-    kept: Tensor
-    kept_of_target: Tensor
-    targets: Targets
-
-
-@dataclass(frozen=True, slots=True)
-class BasePass:
-    """The pass of the base model, and the positions of the KL to it.
-
-    Attributes:
-        kept_of_anchor: shape [M]; the place in `Supervised.kept` that predicts each anchored token.
-        base_kept: the places that the base model's pass with `base_options` keeps.
-        base_kept_of_anchor: shape [M]; the place in `base_kept` that predicts each anchored token.
-        base_kept_of_target: shape [N]; the same of each supervised token, if the objective needs
-            the base model's predictions.
-    """
-
-    base_options: dict[str, Any]
-    kept_of_anchor: Tensor
-    base_kept: Tensor
-    base_kept_of_anchor: Tensor
-    base_kept_of_target: Tensor | None = None
 
 
 class Engine:
@@ -105,9 +72,6 @@ class Engine:
         mixes_by_sequence: whether some modules run once for each sequence of a packed row.
     """
 
-    recomputes_always = False
-    mixes_by_sequence = False
-
     def __init__(
         self, model: Any, window: int | None = None, base: BaseModel | None = None
     ) -> None:
@@ -125,6 +89,8 @@ class Engine:
         self.one_by_one = False
         self.uses_flash = True
         self.own_attention = False
+        self.recomputes_always = False
+        self.mixes_by_sequence = False
         self._row = RowInUse()
         self._replaced = ReplacedForwards()
         self.ways: set[str] = set()

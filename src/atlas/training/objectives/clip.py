@@ -5,7 +5,7 @@ to 1 − low for w < 0. The gradient of r is r · ∇ log π, so the factor is r
 where w would push the token further out. A token back inside counts again.
 
 A token whose base probability is above 1 / (1 + high) cannot leave the region upwards; a rare one
-leaves it after a small step. So rare tokens soon stop to count.
+leaves it after a small step. So rare tokens soon count no more.
 
 Taken from PSFT (arXiv 2508.17784) and its code (zwhong714/PSFT, verl/recipe/psft): PPO's clipped
 objective with an advantage of 1; 0.2 and 0.28 are the limits of its script, and 10 its limit for
@@ -40,14 +40,14 @@ class ClipConfig(Config):
     high: float = Field(
         default=0.28,
         gt=0,
-        description="a token stops to count once its probability is 1 + high times that under the "
-        "base model",
+        description="a token counts no more once its probability is above 1 + high times that "
+        "under the base model",
     )
     low: float = Field(
         default=0.2,
         gt=0,
         le=1,
-        description="a token with a negative weight stops to count once its probability is "
+        description="a token with a negative weight counts no more once its probability is below "
         "1 - low times that under the base model",
     )
 

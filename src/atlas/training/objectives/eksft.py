@@ -9,7 +9,7 @@ highest KL. Then the mask of a token depends on its neighbors, on how the batch 
 number of GPUs. Here each has a fixed limit in nats. The source also rewards entropy on the tokens
 masked for it and penalizes the KL on those masked for it (both with a weight of 0.05 in its
 script); a masked token has no gradient here. The default limit of the entropy is what the paper
-does not give: see docs/commands/train.md for how to choose it.
+does not give: see docs/objectives.md for how to choose it.
 """
 
 from __future__ import annotations
