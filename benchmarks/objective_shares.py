@@ -1,6 +1,6 @@
 """What each objective silences at the first step: the shares under a model that is not tuned yet.
 
-    python -m benchmarks.objective_shares --data AGENTTRAJ --labels LABELS --model MODEL
+    python benchmarks/objective_shares.py --data AGENTTRAJ --labels LABELS --model MODEL
         [--world babyai] [--num 20] [--out objective_shares.json]
 
 AGENTTRAJ, LABELS and the steps are those of objective_training.py. Each trajectory has one forward
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from objective_training import make_runs
 
 from atlas.kinds import Choice
 from atlas.models.local.load import load_model, load_renderer, locate_model
@@ -31,7 +32,6 @@ from atlas.training.examples import TrainingExample, build_examples
 from atlas.training.objectives.base import make_objective
 from atlas.training.objectives.eaft import entropy
 from atlas.training.token_loss import Targets, TokenLoss, describe_tally, log_probs_at
-from benchmarks.objective_training import make_runs
 
 CHOICES: dict[str, dict[str, Any]] = {
     "dft": {},
