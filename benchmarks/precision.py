@@ -52,6 +52,8 @@ def compare(model_folder: str, chats: Path, tokens: int, rounds: int) -> dict[st
     examples = []
     for index, chat in enumerate(json.loads(chats.read_text(encoding="utf-8"))):
         ids, labels = (np.array(chat[key]) for key in ("ids", "labels"))
+        if not (labels != -100).any():
+            continue
         end = int(np.flatnonzero(labels != -100)[-1]) + 1
         ids, labels = ids[:end].astype(np.int32), labels[:end].astype(np.int64)
         examples.append(TrainingExample(str(index), ids, labels))
