@@ -7,7 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from atlas.evaluation.metrics import summarize_episodes
 from atlas.presenting.wording import DASH, PERCENT
 from atlas.records import CRITICAL_KINDS
+from atlas.reporting.arms import Arm
+from atlas.reporting.budgets import measure_silencing
 from atlas.reporting.config import ArmRun
 from atlas.reporting.report import Report
 from atlas.reporting.training_tables import silencing_table
@@ -194,6 +197,24 @@ def test_silenced_tokens_are_reported_by_kind_for_arms_that_have_an_objective(
     assert texts[-3:] == [DASH, DASH, "0.700"]
     page = (folders.root.parent / "report" / "report.html").read_text(encoding="utf-8")
     assert table.caption in page
+
+
+@pytest.mark.parametrize(
+    ("summary", "named"),
+    [
+        ({"objective": "none", "num_negative_steps": 3}, "negative weights"),
+        ({"objective": "dft", "num_negative_steps": 3}, "dft, negative weights"),
+        ({"objective": "dft"}, "dft"),
+    ],
+)
+def test_what_silences_is_the_objective_or_the_floor_of_negative_weights(
+    summary: dict[str, object], named: str
+) -> None:
+    manifest = SimpleNamespace(summary=summary | {"silenced": 0.2, "mean_factor": 0.8})
+    training = SimpleNamespace(folder=SimpleNamespace(name="run", manifest=manifest))
+    found = measure_silencing(cast(Arm, SimpleNamespace(trainings=(training,))))
+    assert found is not None
+    assert found.objective == named
 
 
 def test_a_report_without_objectives_has_no_table_of_silenced_tokens(

@@ -40,8 +40,12 @@ def measure_silencing(arm: Arm) -> Silencing | None:
         return None
     names = {"all": "silenced"} | {kind: f"silenced_{kind}" for kind in (*CRITICAL_KINDS, NO_KIND)}
     shares = {row: _over_runs(trainings, name) for row, name in names.items()}
+    summary = trainings[0].folder.manifest.summary
+    silencers = [str(summary.get("objective", "none"))]
+    if "num_negative_steps" in summary:
+        silencers = [*(name for name in silencers if name != "none"), "negative weights"]
     return Silencing(
-        objective=str(trainings[0].folder.manifest.summary.get("objective", "none")),
+        objective=", ".join(silencers),
         mean_factor=_over_runs(trainings, "mean_factor"),
         shares={row: share for row, share in shares.items() if share.value is not None},
     )

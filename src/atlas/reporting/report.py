@@ -78,7 +78,7 @@ class Budget(Record):
 
 
 class Silencing(Record):
-    """What the objective of a training left without weight, by the kind of the step.
+    """What objective and negative weights of a training silenced, by the kind of the step.
 
     `shares` has a row for all steps, for each kind and for steps without a kind, as far as there
     are such tokens.
