@@ -1,10 +1,10 @@
 """What each objective silences at the first step: the shares under a model that is not tuned yet.
 
     python benchmarks/objective_shares.py --data AGENTTRAJ --labels LABELS --model MODEL
-        [--world babyai] [--num 20] [--out objective_shares.json]
+        [--world babyai] [--num 20] [--precision fp32] [--out objective_shares.json]
 
 AGENTTRAJ, LABELS and the steps are those of objective_training.py. Each trajectory has one forward
-pass in fp32. At the first step the model is its own base, so its KL to it is 0 and the ratio 1.
+pass. At the first step the model is its own base, so its KL to it is 0 and the ratio 1.
 
 First the distribution of entropy and probability over the supervised tokens, then for each
 objective and limit the share of tokens with a factor below 0.1, by the kind of the step, and the
@@ -18,14 +18,14 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from objective_training import make_runs
 
 from atlas.kinds import Choice
-from atlas.models.local.load import load_model, load_renderer, locate_model
+from atlas.models.local.load import dtype_name, load_model, load_renderer, locate_model
 from atlas.store.readers import read_selected
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample, build_examples
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--world", default="babyai")
     parser.add_argument("--num", type=int, default=20, help="trajectories, at most")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--out", type=Path, default=Path("objective_shares.json"))
     given = parser.parse_args()
     losses = {
@@ -65,7 +66,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         print(make_runs(given, Path(name)), flush=True)
         examples = read_examples(Path(name), given.model)
-    for targets, logits in predictions(given.model, examples):
+    print(f"{sum(one.num_supervised_tokens for one in examples):,} supervised tokens", flush=True)
+    for targets, logits in predictions(given.model, given.precision, examples):
         entropies.append(entropy(logits.log_softmax(-1)))
         probabilities.append(log_probs_at(logits, targets.tokens).exp())
         for loss in losses.values():
@@ -92,15 +94,15 @@ def read_examples(folder: Path, model: str) -> tuple[TrainingExample, ...]:
 
 @torch.no_grad()
 def predictions(
-    name: str, examples: tuple[TrainingExample, ...]
+    name: str, precision: Literal["fp32", "bf16"], examples: tuple[TrainingExample, ...]
 ) -> Iterator[tuple[Targets, torch.Tensor]]:
     """The supervised tokens of each example, and the logits that predict them, shape [N, V]."""
-    model = load_model(locate_model(name), "float32")
+    model = load_model(locate_model(name), dtype_name(precision))
     for one in examples:
         places = np.flatnonzero(one.labels[1:] != -100)
         ids = torch.from_numpy(one.input_ids).long()[None].to(model.device)
         kept = torch.from_numpy(places).to(model.device)
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=kept).logits[0]
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=kept).logits[0].float()
         tokens = torch.from_numpy(one.labels[1:][places]).to(model.device)
         assert one.target_kinds is not None
         yield (

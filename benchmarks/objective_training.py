@@ -45,6 +45,7 @@ VARIANTS = {
         "min_probability": 0.1,
     },
     "clip, high=4": {"name": "clip", "high": 4.0},
+    "eksft, max_entropy=1": {"name": "eksft", "max_entropy": 1.0},
 }
 SETTINGS = ("epochs=4", "learning_rate=1e-3", "batch_size=16", "precision=fp32", "max_tokens=1024")
 

@@ -10,7 +10,8 @@ leaves it after a small step. So rare tokens soon count no more.
 Taken from PSFT (arXiv 2508.17784) and its code (zwhong714/PSFT, verl/recipe/psft): PPO's clipped
 objective with an advantage of 1; 0.2 and 0.28 are the limits of its script, and 10 its limit for
 negative weights (dual clip, arXiv 1912.09729). "Clipping Low-Probability Tokens in SFT" (ICML 2026,
-poster 61171) studies the same clipping on ALFWorld and ScienceWorld; only its abstract was at hand.
+poster 61171) studies clipping per token on agent benchmarks, which the abstract of its ICLR 2026
+submission names: ALFWorld and ScienceWorld. Only these abstracts were at hand.
 
 What differs: PSFT takes the ratio to the policy before the current batch of 64, which it visits in
 8 updates, so its region moves with the training. Here the region stays around the base model. For
