@@ -99,6 +99,7 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
     no_model = None if given.model else "give --model"
     no_reference = no_model if given.reference else "a second model of one family: --reference"
     no_rollouts = no_model if given.rollouts else "it plays episodes from every step: --rollouts"
+    no_samples = no_model if given.samples else "it samples responses at every step: --samples"
     local = {"model": str(given.model)}
     pair = local | {"reference_model": str(given.reference), "precision": given.precision}
 
@@ -124,7 +125,7 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
         ),
         scored("hindsight", "hindsight", assume="success"),
         Row("excess-loss", "excess-loss", pair, "subset", unless=no_reference),
-        Row("pivot", "pivot", local | SAMPLING, "samples", "oracle", unless=no_model),
+        Row("pivot", "pivot", local | SAMPLING, "samples", "oracle", unless=no_samples),
         Row("rollout-value", "rollout-value", local, "rollouts", "expert", unless=no_rollouts),
     ]
     named = {row.selector for row in known}
@@ -309,7 +310,7 @@ def not_measured_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
         "| not measured | on | why |",
         "|---|---|---|",
         *(
-            f"| {row} | {', '.join(data) if row in known else 'all'} | {reason} |"
+            f"| {row} | {', '.join(data) if row in known else 'all'} | {reason.split('. ')[0]} |"
             for (row, reason), data in where.items()
         ),
     ]
