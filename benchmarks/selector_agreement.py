@@ -112,9 +112,7 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
         Row("all", "all", unless="it chooses every step"),
         Row("annotated", "annotated", only="expert"),
         Row("complement", "complement", unless="it is the complement of another selection"),
-        Row(
-            "rejection", "rejection", unless="it asks a model, and there are no labels of its kind"
-        ),
+        Row("rejection", "rejection", unless="it asks a model, and labels of its kind are missing"),
         Row("vote", "vote", unless="it combines other selections"),
         Row("learned", "learned"),
         Row("oracle", "oracle", unless="it asks a model: see the rows with layers"),
