@@ -97,8 +97,11 @@ class Row:
 def rows_of(given: argparse.Namespace) -> list[Row]:
     """All rows, in the order of the table. SELECTORS without a row here run as they come."""
     no_model = None if given.model else "give --model"
-    no_reference = no_model if given.reference else "a second model of one family: --reference"
+    no_reference = (
+        no_model if given.reference else "it needs a second model of one family: --reference"
+    )
     no_rollouts = no_model if given.rollouts else "it plays episodes from every step: --rollouts"
+    no_samples = no_model if given.samples else "it samples responses at every step: --samples"
     local = {"model": str(given.model)}
     pair = local | {"reference_model": str(given.reference), "precision": given.precision}
 
@@ -108,11 +111,9 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
     known = [
         Row("all", "all", unless="it chooses every step"),
         Row("annotated", "annotated", only="expert"),
-        Row("complement", "complement", unless="the complement of another selection"),
-        Row(
-            "rejection", "rejection", unless="it asks a model, and there are no labels of its kind"
-        ),
-        Row("vote", "vote", unless="a combination of other selections"),
+        Row("complement", "complement", unless="it is the complement of another selection"),
+        Row("rejection", "rejection", unless="it asks a model, and labels of its kind are missing"),
+        Row("vote", "vote", unless="it combines other selections"),
         Row("learned", "learned"),
         Row("oracle", "oracle", unless="it asks a model: see the rows with layers"),
         scored("perplexity", "perplexity"),
@@ -124,7 +125,7 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
         ),
         scored("hindsight", "hindsight", assume="success"),
         Row("excess-loss", "excess-loss", pair, "subset", unless=no_reference),
-        Row("pivot", "pivot", local | SAMPLING, "samples", "oracle", unless=no_model),
+        Row("pivot", "pivot", local | SAMPLING, "samples", "oracle", unless=no_samples),
         Row("rollout-value", "rollout-value", local, "rollouts", "expert", unless=no_rollouts),
     ]
     named = {row.selector for row in known}
@@ -274,7 +275,11 @@ def measure_rows(
             else:
                 result["not_measured"] = f"it chooses nothing in {len(trajectories)} trajectories"
         except AtlasError as error:
-            result["not_measured"] = str(error)
+            reason = str(error)
+            # The page names no folder of this machine.
+            result["not_measured"] = (
+                reason.replace(str(given.model), "the model") if given.model else reason
+            )
         keep(result | {"seconds": round(time.process_time() - started, 1)})
 
 
@@ -300,7 +305,7 @@ def markdown(results: Sequence[Mapping[str, Any]]) -> str:
 
 def not_measured_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Each row that was not measured, on which labels, and why."""
-    known = {one["row"] for one in results if "kappa" in one}
+    known = {one["row"] for one in results if "kappa" in one and "cost_usd" not in one}
     where: dict[tuple[str, str], list[str]] = {}
     for one in results:
         if "not_measured" in one:
@@ -309,7 +314,7 @@ def not_measured_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
         "| not measured | on | why |",
         "|---|---|---|",
         *(
-            f"| {row} | {', '.join(data) if row in known else 'all'} | {reason} |"
+            f"| {row} | {', '.join(data) if row in known else 'all'} | {reason.split('. ')[0]} |"
             for (row, reason), data in where.items()
         ),
     ]

@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from atlas.config import check_config
+from atlas.selection.scores import StepScores
+from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.readers import read_trajectories
+from atlas.store.record_files import read_records
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
+from tests.conftest import make_trajectory
+from tests.run_folders import write_trajectories
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -147,3 +153,27 @@ def test_the_benchmark_of_selectors_measures_each_row_and_asks_an_oracle(tmp_pat
     assert [one["requests"] for one in layers][:2] == [0, 12]
     assert 0 < layers[2]["requests"] < 12
     assert "| babyai | rules, worse judge, agreement 0.5 |" in done.stdout
+
+
+def test_the_benchmark_of_selectors_scores_what_was_read_once_as_a_run_does(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from selector_readings import Readings
+
+    trajectories = [make_trajectory(5, "a"), make_trajectory(8, "b")]
+    run = write_trajectories(tmp_path / "t", trajectories)
+    readings = Readings(tiny_model_folder, "fp32", tmp_path / "readings")
+    for name, settings in (
+        ("hindsight", {}),
+        ("entropy", {"band": [0.2, 0.8]}),
+        ("perplexity", {}),
+    ):
+        found = readings.scores(name, settings, trajectories)
+        own = {"name": name, "model": str(tiny_model_folder), "precision": "fp32", **settings}
+        config = check_config(SelectConfig, {"selector": own}, where="test")
+        select_steps(config, run, tmp_path / name)
+        for scores in read_records(tmp_path / name / "scores.jsonl", StepScores):
+            assert tuple(found[scores.trajectory_id]) == scores.scores
+    # Each trajectory was read as it is, and with its outcome.
+    assert len([*readings.folder.iterdir()]) == 4
