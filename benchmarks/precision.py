@@ -90,16 +90,22 @@ def compare(model_folder: str, chats: Path, tokens: int, rounds: int) -> dict[st
             figures["seconds"] = min(figures["seconds"], seconds)
             figures["loss"] = loss
             figures["loss_difference"] = loss / found["fp32"]["loss"] - 1
-            figures["gradient_error"] = float((gradient - reference).norm() / reference.norm())
-            figures["gradient_cosine"] = float(
-                torch.nn.functional.cosine_similarity(gradient, reference, dim=0)
-            )
+            size, wanted = _dot(gradient, gradient), _dot(reference, reference)
+            error = gradient - reference
+            figures["gradient_error"] = (_dot(error, error) / wanted) ** 0.5
+            figures["gradient_cosine"] = _dot(gradient, reference) / (size * wanted) ** 0.5
     found["data"] = {
         "rows": len(rows),
         "tokens": sum(len(one.input_ids) for one in examples),
         "supervised": sum(one.num_supervised_tokens for one in examples),
     }
     return found
+
+
+def _dot(one: Any, other: Any) -> float:
+    """The product of two long vectors. Sums in float32 would be wrong in the second digit."""
+    pairs = zip(one.split(2**20), other.split(2**20), strict=True)
+    return sum(float(left.double() @ right.double()) for left, right in pairs)
 
 
 def train_on_new_lengths(precision: str, num: int) -> list[float]:

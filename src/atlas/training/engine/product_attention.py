@@ -6,6 +6,8 @@ flash kernel for CPUs. Scores exist for one block of queries at a time.
 No large score is rounded to bfloat16. The log-sum-exp that is subtracted from it is a further
 column of the same product, whose sums are in float32. So what is rounded is near 0 wherever the
 attention is not. The same holds for the difference in the gradient of the scores.
+Attention that is flat over n keys has differences near −log n, so its gradients are up to three
+times as rough as the kernel's: 0.9 % against 0.3 % for 900 keys.
 """
 
 from __future__ import annotations
