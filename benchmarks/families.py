@@ -50,6 +50,10 @@ exact there. Layers with a state (convolutions, linear attention, Mamba), ALiBi,
 is not exact over a row run sequence by sequence inside it. A model that cannot pack rows, or whose
 sequences depend on their neighbors, has a separate forward pass for each sequence, without padding.
 
+The part `recompute` is not in the tables, because it depends on other properties: layers without a
+convolution, in a list named `layers`. Where the engine chooses it, the sweep uses it in every pass,
+however small.
+
 A model that is not causal is refused, and so is a loss that plain training would add. The variants
 that draw at random are compared with the same seed, or by means over draws.
 `python benchmarks/hybrids.py` measures what packed rows bring to layers with a state.
