@@ -44,7 +44,7 @@ def compare(model_folder: str, chats: Path, tokens: int, rounds: int) -> dict[st
 
     torch.set_num_threads(1)
     from atlas.models.local.load import load_model, locate_model
-    from atlas.training.engine import flash_kernels
+    from atlas.training.engine import flash_kernels, product_attention
     from atlas.training.engine.exact_engine import PARTS, Engine
     from atlas.training.engine.micro_batches import cut_into_micro_batches
     from atlas.training.examples import TrainingExample
@@ -63,7 +63,7 @@ def compare(model_folder: str, chats: Path, tokens: int, rounds: int) -> dict[st
     engine = Engine(model)
     engine.uses_flash = True
     engine.put_in(PARTS)
-    own_choice = flash_kernels.takes_products
+    own_choice = product_attention.takes_products
 
     def run(precision: str, products: bool) -> tuple[float, float, Any]:
         flash_kernels.takes_products = own_choice if products else lambda *_: False
@@ -72,7 +72,7 @@ def compare(model_folder: str, chats: Path, tokens: int, rounds: int) -> dict[st
         for row in rows:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
                 loss = engine.loss(model, row)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         seconds = time.process_time() - started
         gradient = torch.cat([one.grad.flatten() for one in model.parameters()])
