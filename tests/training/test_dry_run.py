@@ -14,7 +14,7 @@ from atlas.kinds import Choice
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.readers import read_selections, read_trajectories
 from atlas.training.config import LoraConfig, TrainConfig
-from atlas.training.costs import count_costs, estimate_memory
+from atlas.training.costs import count_costs, estimate_memory, try_smaller_rows
 from atlas.training.dry_run import print_training_plan
 from atlas.training.examples import TrainingExample
 from atlas.training.model_shape import measure_shape
@@ -64,6 +64,27 @@ def test_each_saving_costs_less_than_what_went_before(tiny_model_folder: Path) -
     costs = [cost.operations for cost in count_costs(shape, config, [nested_examples()])]
     assert costs == sorted(costs, reverse=True)
     assert len(set(costs)) >= len(costs) - 1, "these examples have no tail, all else saves"
+
+
+def test_smaller_rows_are_named_as_long_as_they_save_memory(tiny_model_folder: Path) -> None:
+    from tests.training.tiny_families import nested_examples
+
+    steps = [[*nested_examples(), *nested_examples()]]
+    longest = max(len(one.input_ids) for one in steps[0])
+    whole = TrainConfig(model=str(tiny_model_folder), engine={"micro_batch_tokens": 4 * longest})
+    shape = measure_shape(str(tiny_model_folder), whole)
+    found = try_smaller_rows(shape, whole, steps, "fp32")
+    assert found
+    sizes = [sum(estimate_memory(shape, whole, steps, "fp32").values())]
+    for rows in found:
+        given = {"micro_batch_tokens": rows.micro_batch_tokens}
+        config = TrainConfig(model=str(tiny_model_folder), engine=given)
+        assert rows.memory == sum(estimate_memory(shape, config, steps, "fp32").values())
+        assert rows.more >= 0, "smaller rows share fewer prompts, never more"
+        sizes.append(rows.memory)
+    assert sizes == sorted(sizes, reverse=True)
+    small = TrainConfig(model=str(tiny_model_folder), engine={"micro_batch_tokens": 1})
+    assert not try_smaller_rows(shape, small, steps, "fp32"), "a row holds its longest example"
 
 
 def test_of_a_mixture_the_experts_that_a_token_goes_through_are_counted(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ LIBRARIES = 500 * 2**20
 # What is kept lies between what is freed, so the process holds more (SmolLM2-135M, rows of 4,096
 # tokens, benchmarks/train_memory.py).
 SCATTERED = 1.2
+# Parts of the engine that decide how many tokens a pass runs.
+PARTS_OF_ROWS = ("packing", "shared_prompts")
 # Examples in a padded forward pass, if the config does not set a number.
 COMMON_BATCH = 4
 
@@ -187,6 +189,44 @@ def estimate_memory(
         # Logits, their softmax and its gradient, in float32.
         "logits": logits * 12 + of_head,
     }
+
+
+class SmallerRows(NamedTuple):
+    """A smaller `engine.micro_batch_tokens`, with its memory in bytes.
+
+    Attributes:
+        more: tokens that it runs beyond those of the config, as a share: rows share fewer prompts.
+    """
+
+    micro_batch_tokens: int
+    memory: float
+    more: float
+
+
+def try_smaller_rows(
+    shape: ModelShape, config: TrainConfig, steps: Steps, precision: str
+) -> list[SmallerRows]:
+    """Half and a quarter of `engine.micro_batch_tokens`, as far as each saves memory.
+
+    A row is never shorter than its longest example.
+    """
+
+    def measure(micro_batch_tokens: int) -> tuple[float, int]:
+        engine = config.engine.model_copy(update={"micro_batch_tokens": micro_batch_tokens})
+        rows = config.model_copy(update={"engine": engine})
+        parts = [name for name in PARTS_OF_ROWS if getattr(engine, name)]
+        memory = sum(estimate_memory(shape, rows, steps, precision).values())
+        return memory, count_run_tokens(steps, rows, parts)
+
+    size = config.engine.micro_batch_tokens
+    least, num_tokens = measure(size)
+    found = []
+    for smaller in (size // 2, size // 4):
+        memory, num_run = measure(max(1, smaller))
+        if memory < least:
+            found.append(SmallerRows(smaller, memory, num_run / num_tokens - 1))
+            least = memory
+    return found
 
 
 def _operations(

@@ -16,7 +16,13 @@ from atlas.terminal.visible_text import print_text, print_whole, visible, visibl
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.chosen_precision import choose_precision
 from atlas.training.config import EngineConfig, TrainConfig
-from atlas.training.costs import Cost, Steps, count_costs, estimate_memory
+from atlas.training.costs import (
+    Cost,
+    Steps,
+    count_costs,
+    estimate_memory,
+    try_smaller_rows,
+)
 from atlas.training.examples import (
     ExampleSet,
     build_examples,
@@ -99,6 +105,11 @@ def print_training_plan(
     memory = estimate_memory(shape, config, steps, precision)
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
     line(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})")
+    for rows in try_smaller_rows(shape, config, steps, precision):
+        line(
+            f"             about {rows.memory / 2**30:.2f} GiB with engine.micro_batch_tokens="
+            f"{rows.micro_batch_tokens}, for {rows.more:.0%} more tokens"
+        )
     first = built.examples[0]
     line(f"\nthe first example, {visible_line(first.trajectory_id)}, supervised between ⟦ and ⟧:")
     tokens = color_tokens(renderer.tokenizer, first.input_ids, first.labels != IGNORED_LABEL)
