@@ -254,7 +254,7 @@ def test_the_plan_names_the_settings_of_the_objective() -> None:
     ("changes", "cause"),
     [
         ({"objective": "dft"}, "objective=dft has silenced all tokens. Set its limits"),
-        ({}, "all tokens have a negative weight and a probability below negative_floor=0.01"),
+        ({}, "negative_floor=0.01 has silenced all tokens"),
     ],
 )
 def test_a_training_that_changes_nothing_says_what_silenced_all_tokens(

@@ -21,6 +21,7 @@ from atlas.records import CriticalStep, Selection
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.readers import read_selected, read_selections, read_trajectories
 from atlas.store.run_folders import read_manifest
+from atlas.training.engine.exact_engine import PARTS
 from atlas.training.examples import build_examples
 from atlas.training.train_agent import LoraConfig, train_agent
 from tests.conftest import make_trajectory
@@ -128,13 +129,13 @@ def test_arms_that_differ_in_their_selection_see_the_same_trajectories_in_the_sa
 def test_the_engine_changes_no_loss_of_a_run(
     runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    off = {"chunked_loss": False, "packing": False, "shared_prompts": False, "last_layer": False}
+    off = dict.fromkeys(PARTS, False)
     plain = train_agent(quick(tiny_model_folder, engine=off), *runs, tmp_path / "plain").summary
     exact = train_agent(quick(tiny_model_folder), *runs, tmp_path / "exact").summary
     one_by_one = quick(tiny_model_folder, engine={"micro_batch_tokens": 1}, micro_batch_size=None)
     train_agent(one_by_one, *runs, tmp_path / "one")
     assert plain["engine"] == "plain"
-    assert exact["engine"] == "chunked_loss packing shared_prompts last_layer"
+    assert exact["engine"] == " ".join(PARTS)
     assert (plain["attention"], exact["attention"]) == (
         "the model's own",
         "flash attention, piece by piece",

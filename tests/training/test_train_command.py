@@ -16,7 +16,10 @@ from tests.training.small_runs import make_runs
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("train", {"--trajectories", "--selection", "--model", "--out", "--dry-run"}),
+        (
+            "train",
+            {"--trajectories", "--selection", "--model", "--objective", "--out", "--dry-run"},
+        ),
         (
             "export",
             {

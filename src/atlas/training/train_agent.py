@@ -59,7 +59,7 @@ def train_agent(
     selection: StrPath,
     out: StrPath,
     *,
-    shared_choices: Path | None = None,
+    shared_choices: StrPath | None = None,
 ) -> Manifest:
     """Tune `config.model` on the selected steps of `trajectories` into `out/checkpoint/`.
 
@@ -78,6 +78,7 @@ def train_agent(
         HubError: the run is finished, and the hub refused its checkpoint.
     """
     trajectories, selection, out = map(Path, (trajectories, selection, out))
+    choices = None if shared_choices is None else Path(shared_choices)
     with meet_ranks() as ranks, ranks.reporting_once(), ExitStack() as stack:
         inputs = ranks.together(lambda: _check(config, trajectories, selection, out, ranks))
         run = ranks.on_first(lambda: stack.enter_context(start_run(out, "train", config, inputs)))
@@ -85,9 +86,7 @@ def train_agent(
         assert manifest is not None
         if manifest.status != "finished":
             stack.enter_context(quiet_unless(ranks.is_first))
-            manifest = _train(
-                config, trajectories, selection, out, ranks, manifest, run, shared_choices
-            )
+            manifest = _train(config, trajectories, selection, out, ranks, manifest, run, choices)
         if run:
             shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)
         if config.push_to_hub is not None:

@@ -271,7 +271,7 @@ def _check_change(
     same = [name for name, digest in before.items() if found[name] == digest]
     if len(same) == len(before) and silenced.get("mean_factor") == 0:
         by = [f"objective={config.objective.name}"] if config.objective.name != "none" else []
-        if config.lowest_weight < 0:
+        if config.lowest_weight < 0 or not by:
             by.append(f"negative_floor={config.negative_floor:g}")
         raise ModelError(
             f"the training has changed none of the {len(before)} trained tensors, because "

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from atlas.training.base_model import BaseModel
 from atlas.training.config import EngineConfig, TrainConfig
-from atlas.training.engine import recomputation
+from atlas.training.engine import exact_engine, recomputation
 from atlas.training.engine.choose_parts import choose_parts
 from atlas.training.engine.exact_engine import PARTS, Engine
 from atlas.training.engine.recomputation import recompute_cheap_operations
@@ -37,7 +37,7 @@ ALL_KEPT = tuple(part for part in PARTS if part != "recompute")
 
 @pytest.fixture(autouse=True)
 def recompute_in_small_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "recomputes_always", True)
+    monkeypatch.setattr(exact_engine, "is_large_pass", lambda *_: True)
 
 
 def gradients_of(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:

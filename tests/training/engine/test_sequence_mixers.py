@@ -187,7 +187,7 @@ def test_attention_that_is_not_exact_over_a_row_runs_for_each_sequence() -> None
     expected = expected_of(model, examples)
     chosen = choose_parts(model, EngineConfig())
     assert chosen.engine.own_attention
-    assert chosen.engine.parts == ("chunked_loss", "packing")
+    assert chosen.engine.parts == ("chunked_loss", "packing", "recompute")
     assert chosen.left_out["last_layer"] == OWN_ATTENTION
     found = gradients(model, lambda: in_rows(chosen.engine, model, examples))
     assert_same(found, expected, EXACT)
