@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import transformers
-from family_checks import RECOMPUTES, Row, check_row
+from family_checks import ALONE, RECOMPUTES, Row, check_row
 from family_configs import row_names
 from family_tables import NOT_BUILT, VARIANTS
 
@@ -140,7 +140,7 @@ def page_of(rows: Mapping[str, Row]) -> str:
 def _title(gets: str) -> str:
     if gets in ("refused", "error", NOT_RIGHT):
         return gets
-    parts, alone, _ = gets.partition(", one by one")
+    parts, alone, _ = gets.partition(ALONE)
     names = {ALL_PARTS: "all parts", "plain": "none"}.get(parts, parts.replace(" ", ", "))
     return f"{names}; each sequence in a separate pass" if alone else names
 

@@ -14,7 +14,7 @@ pass over the same chats with the same model in a new process, in turn, and the 
 
 Seconds are of the optimizer steps after the warm-up, once model and data are made; the fastest turn
 counts. On a CPU they are processor seconds, which other processes disturb least, and memory is the
-peak of the process above what it held before training. On a GPU they are wall-clock seconds, and
+peak of the process, checks before the training included. On a GPU they are wall-clock seconds, and
 memory is the peak of tensors. Loss and gradient norm of the first optimizer step show that all ways
 compute the same.
 

@@ -154,6 +154,7 @@ def run_axolotl(
         "save_strategy": "no",
         "bf16": settings["bf16"],
         "tf32": False,
+        "use_cpu": settings["use_cpu"],
         "gradient_checkpointing": way.checkpointing or preset.checkpointing,
         "sdp_attention": True,
         "curriculum_sampling": True,

@@ -176,7 +176,7 @@ def stopwatch(warm_up: int, device: str) -> Any:
     from transformers import TrainerCallback
 
     class Stopwatch(TrainerCallback):
-        wall = cpu = before = 0.0
+        wall = cpu = 0.0
         done = (0.0, 0.0, 0.0)
         first: dict[str, float] | None = None
 
@@ -186,17 +186,13 @@ def stopwatch(warm_up: int, device: str) -> Any:
             return time.perf_counter(), time.process_time()
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            self.before = peak_mib(device)
             self.wall, self.cpu = self.now()
 
         def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
             wall, cpu = self.now()
             if state.global_step <= warm_up:
                 self.wall, self.cpu = wall, cpu
-            held = (
-                self.before if device == "cpu" else 0.0
-            )  # of a process on a CPU, the interpreter's share is left out
-            self.done = wall - self.wall, cpu - self.cpu, peak_mib(device) - held
+            self.done = wall - self.wall, cpu - self.cpu, peak_mib(device)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
             if self.first is None and "loss" in logs:

@@ -43,12 +43,12 @@ FAMILIES = {
     """,
     PACKED: """
         axk2 codegen deepseek_v32 deepseek_v4 doge dots3_note_text glm_moe_dsa gpt_neo
-        gpt_neox_japanese gptj hy_v4 inkling2_text inkling_text llama4 llama4_text mimo_v2_flash
-        phimoe qwen4_exp qwen4_exp_text zaya
+        gpt_neox_japanese gptj hy_v4 inkling2_text llama4 llama4_text mimo_v2_flash phimoe
+        qwen4_exp qwen4_exp_text zaya
     """,
     ALONE: """
-        bart bigbird_pegasus blenderbot blenderbot-small marian mbart mvp openai-gpt pegasus plbart
-        trocr
+        bart bigbird_pegasus blenderbot blenderbot-small inkling_text marian mbart mvp openai-gpt
+        pegasus plbart trocr
     """,
     REFUSED: """
         bert bert-generation big_bird camembert data2vec-text electra ernie megatron-bert prophetnet
