@@ -23,7 +23,9 @@ from tests.training.launched_runs import (
 )
 from tests.training.sharding_on_cpus import FSDP2
 
-WHOLE_LOSS = (OBJECTIVE, "kl_weight=0.5", "held_out=0.2", "learning_rate=1e-4")
+# AdamW turns the rounding of a gradient near 0 into an update of the size of the learning rate.
+SMALL_UPDATES = "learning_rate=1e-4"
+WHOLE_LOSS = (OBJECTIVE, "kl_weight=0.5", "held_out=0.2", SMALL_UPDATES)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,9 @@ def test_a_sharded_training_has_the_losses_and_the_checkpoint_of_one_process(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [(), WHOLE_LOSS, ("lora.rank=4", "kl_weight=0.5")])
+@pytest.mark.parametrize(
+    "settings", [(SMALL_UPDATES,), WHOLE_LOSS, ("lora.rank=4", "kl_weight=0.5")]
+)
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_killed_sharded_training_goes_on_to_the_same_weights(
     tied: bool, settings: tuple[str, ...], tiny_model_folder: Path, tmp_path: Path
