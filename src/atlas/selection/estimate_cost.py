@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,13 +10,13 @@ from atlas.errors import ConfigError
 from atlas.records import Selection, Usage
 from atlas.selection.config import SelectConfig
 from atlas.selection.costs import cost_usd, full_price, price_of
-from atlas.selection.layers import layers_of, settle
+from atlas.selection.layers import settle
+from atlas.selection.prepare_selection import PreparedSelection, prepare_selection
 from atlas.selection.scores import SCORES_FILE, StepScores
-from atlas.selection.select_steps import prepare_selection
-from atlas.selection.selectors.base import HasEstimate, HasReading, Scorer, Selector
+from atlas.selection.selectors.base import HasEstimate, HasReading
 from atlas.store.readers import SELECTION_FILE, read_trajectories
 from atlas.store.record_log import read_log
-from atlas.store.run_folders import Input, check_folder
+from atlas.store.run_folders import check_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +55,26 @@ def estimate_cost(config: SelectConfig, trajectories: Path, out: Path) -> CostEs
         ConfigError: the selector neither asks a model with a price per token nor reads with one.
         RunError: `out` belongs to another run.
     """
-    selector, inputs, kept = prepare_selection(config, trajectories, out)
-    return _estimate(selector, inputs, kept.keys(), config, trajectories, out)
+    return _estimate(prepare_selection(config, trajectories, out))
 
 
-def _estimate(
-    selector: Selector | Scorer,
-    inputs: Mapping[str, Input],
-    kept: Iterable[str],
-    config: SelectConfig,
-    trajectories: Path,
-    out: Path,
-) -> CostEstimate:
+def _estimate(prepared: PreparedSelection) -> CostEstimate:
+    config, trajectories, out = prepared.config, prepared.trajectories, prepared.out
+    selector = prepared.selector
     if not isinstance(selector, HasEstimate | HasReading):
         raise ConfigError(
             f"selector '{config.selector.name}' does not ask a model by the token or read with "
             "one, so there is nothing to estimate. Leave --dry-run out."
         )
-    check_folder(out, "select", config, inputs)
+    check_folder(out, "select", config, prepared.inputs)
     if isinstance(selector, HasEstimate):
         done = {one.trajectory_id for one in read_log(out / SELECTION_FILE, Selection)}
     else:
         done = {one.trajectory_id for one in read_log(out / SCORES_FILE, StepScores)}
-    done |= set(kept)
+    done |= prepared.kept.keys()
     below, checker = None, ""
-    if (layers := layers_of(selector, config, out)) is not None:
-        first, first_inputs, _ = prepare_selection(layers.config, trajectories, layers.small)
-        below = _estimate(first, first_inputs, kept, layers.config, trajectories, layers.small)
+    if (layers := prepared.layers) is not None:
+        below = _estimate(prepared.of_cheaper_model(layers))
         checker = layers.selector.checker
         done |= settle(layers, trajectories, done).selections.keys()
     usage, count, num_problems = Usage(), 0, 0

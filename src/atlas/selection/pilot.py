@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from inspect import isawaitable
@@ -23,18 +23,18 @@ from atlas.selection.answer_each import Ask
 from atlas.selection.config import SelectConfig
 from atlas.selection.cost_meter import CostMeter
 from atlas.selection.costs import cost_usd, price_of
-from atlas.selection.layers import Layers, Settled, layers_of, paid_above, paid_below, settle
-from atlas.selection.select_steps import prepare_selection, selection_job
+from atlas.selection.layers import Settled, paid_above, paid_below, settle
+from atlas.selection.prepare_selection import PreparedSelection, prepare_selection
+from atlas.selection.select_steps import selection_job
 from atlas.selection.selectors.base import (
     Concurrency,
     HasConcurrency,
     HasEstimate,
-    Scorer,
     Selector,
 )
 from atlas.store.readers import SELECTION_FILE, read_trajectories
 from atlas.store.record_log import read_log
-from atlas.store.run_folders import Input, is_finished, start_run
+from atlas.store.run_folders import is_finished, start_run
 
 # Resamples of the pilot's trajectories for an interval.
 NUM_DRAWS = 2_000
@@ -89,19 +89,12 @@ def run_pilot(config: SelectConfig, trajectories: Path, out: Path) -> Pilot:
         ConfigError: the selector does not ask a model by the token, or the run is finished.
         The other errors are those of `select_steps`.
     """
-    selector, inputs, kept = prepare_selection(config, trajectories, out)
-    return _run_pilot(selector, inputs, kept, config, trajectories, out)
+    return _run_pilot(prepare_selection(config, trajectories, out))
 
 
-def _run_pilot(
-    selector: Selector | Scorer,
-    inputs: Mapping[str, Input],
-    kept: Mapping[str, Selection],
-    config: SelectConfig,
-    trajectories: Path,
-    out: Path,
-    paid_elsewhere_usd: float = 0.0,
-) -> Pilot:
+def _run_pilot(prepared: PreparedSelection, paid_elsewhere_usd: float = 0.0) -> Pilot:
+    config, trajectories, out = prepared.config, prepared.trajectories, prepared.out
+    selector, kept = prepared.selector, prepared.kept
     if not isinstance(selector, HasEstimate) or not isinstance(selector, Selector):
         raise ConfigError(
             f"selector '{config.selector.name}' does not ask a model by the token, so a pilot "
@@ -117,13 +110,13 @@ def _run_pilot(
     seconds: dict[str, float] = {}
     job = selection_job(selector, config)
     timed = replace(job, ask=_timed(job.ask, seconds))
-    with start_run(out, "select", config, inputs) as run:
+    with start_run(out, "select", config, prepared.inputs) as run:
         if run.finished:
             raise ConfigError(f"{out} is finished, so there is nothing left to forecast.")
         settled, below = Settled(), None
-        if (layers := layers_of(selector, config, out)) is not None:
+        if (layers := prepared.layers) is not None:
             if not is_finished(layers.small, "select"):
-                below = _pilot_below(layers, kept, trajectories)
+                below = _run_pilot(prepared.of_cheaper_model(layers), paid_above(layers))
             settled = settle(layers, trajectories, kept)
             kept = {**kept, **settled.selections}
             # Where the cheaper model gave no answer, it is asked again first.
@@ -169,13 +162,6 @@ def _run_pilot(
         seconds_left=seconds_left,
         below=below,
         num_settled=len(settled.selections),
-    )
-
-
-def _pilot_below(layers: Layers, kept: Mapping[str, Selection], trajectories: Path) -> Pilot:
-    selector, inputs, _ = prepare_selection(layers.config, trajectories, layers.small)
-    return _run_pilot(
-        selector, inputs, kept, layers.config, trajectories, layers.small, paid_above(layers)
     )
 
 

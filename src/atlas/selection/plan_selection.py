@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 from atlas.selection.config import SelectConfig
+from atlas.selection.prepare_selection import prepare_selection
 from atlas.selection.scores import SCORES_FILE, StepScores
-from atlas.selection.select_steps import prepare_selection
 from atlas.selection.selectors.base import HasPlan
 from atlas.store.readers import read_trajectories
 from atlas.store.record_log import read_log
@@ -20,10 +20,10 @@ def plan_selection(config: SelectConfig, trajectories: Path, out: Path) -> list[
     Raises:
         RunError: `out` belongs to another run.
     """
-    selector, inputs, _ = prepare_selection(config, trajectories, out)
-    if not isinstance(selector, HasPlan):
+    prepared = prepare_selection(config, trajectories, out)
+    if not isinstance(prepared.selector, HasPlan):
         return None
-    check_folder(out, "select", config, inputs)
+    check_folder(out, "select", config, prepared.inputs)
     done = {scores.trajectory_id for scores in read_log(out / SCORES_FILE, StepScores)}
     read = islice(read_trajectories(trajectories), config.limit)
-    return selector.plan((one for one in read if one.id not in done), out)
+    return prepared.selector.plan((one for one in read if one.id not in done), out)

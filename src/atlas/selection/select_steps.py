@@ -34,29 +34,27 @@ from atlas.selection.layers import (
     LAYERS_FILE,
     Layers,
     Settled,
-    layers_of,
     paid_above,
     paid_below,
     settle,
     summarize_layers,
 )
-from atlas.selection.retry_problems import read_kept_selections
+from atlas.selection.prepare_selection import PreparedSelection, prepare_selection
 from atlas.selection.scores import SCORES_FILE, StepScores, score_steps, select_by_scores
 from atlas.selection.selectors.base import (
     HasChecks,
     HasClose,
     HasDay,
     HasEstimate,
-    HasInputs,
     KeepsRecords,
     Scorer,
     Selector,
 )
 from atlas.selection.summary import describe_choice, summarize_selections
 from atlas.selection.trajectory_counts import count_trajectories
-from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES, describe_limit
+from atlas.store.readers import SELECTION_FILE, describe_limit
 from atlas.store.record_files import read_records, write_records
-from atlas.store.run_folders import Input, Manifest, Run, run_input, start_run
+from atlas.store.run_folders import Manifest, Run, start_run
 
 __all__ = ["SelectConfig", "select_steps"]
 
@@ -74,31 +72,24 @@ def select_steps(config: SelectConfig, trajectories: StrPath, out: StrPath) -> M
         DataError: nothing could be selected, or two trajectories have the same id.
     """
     trajectories, out = map(Path, (trajectories, out))
-    selector, inputs, kept = prepare_selection(config, trajectories, out)
-    return _select(selector, inputs, kept, config, trajectories, out)
+    return _select(prepare_selection(config, trajectories, out))
 
 
-def _select(
-    selector: Selector | Scorer,
-    inputs: Mapping[str, Input],
-    kept: Mapping[str, Selection],
-    config: SelectConfig,
-    trajectories: Path,
-    out: Path,
-    paid_elsewhere_usd: float = 0.0,
-) -> Manifest:
+def _select(prepared: PreparedSelection, paid_elsewhere_usd: float = 0.0) -> Manifest:
+    config, trajectories = prepared.config, prepared.trajectories
+    selector, kept = prepared.selector, prepared.kept
     # A cost limit without a known price is reported now.
     price = price_of(selector.config) if isinstance(selector, HasEstimate) else None
-    with start_run(out, "select", config, inputs) as run:
+    with start_run(prepared.out, "select", config, prepared.inputs) as run:
         if run.finished:
             return run.manifest
         if isinstance(selector, HasDay):
             selector.pin_day(run.manifest.day)
         if not isinstance(selector, HasEstimate):
             return _write(run, selector, config, trajectories, kept, None)
-        layers, below = layers_of(selector, config, out), None
+        layers, below = prepared.layers, None
         if layers is not None:
-            below = _select_below(layers, trajectories, kept)
+            below = _select_below(layers, prepared)
             kept = {**kept, **below.settled.selections}
         paid_usd = paid_elsewhere_usd + paid_below(layers)
         with closing(CostMeter(run, price, config, selector, paid_usd)) as meter:
@@ -114,46 +105,11 @@ class _Below:
     summary: Mapping[str, Any]
 
 
-def _select_below(layers: Layers, trajectories: Path, kept: Mapping[str, Selection]) -> _Below:
-    """Ask the cheaper model about every trajectory that is not kept, in a run inside this one."""
-    selector, inputs, _ = prepare_selection(layers.config, trajectories, layers.small)
-    manifest = _select(
-        selector, inputs, kept, layers.config, trajectories, layers.small, paid_above(layers)
-    )
-    return _Below(layers, settle(layers, trajectories, kept), manifest.summary)
-
-
-def prepare_selection(
-    config: SelectConfig, trajectories: Path, out: Path
-) -> tuple[Selector | Scorer, dict[str, Input], dict[str, Selection]]:
-    """The selector, the inputs of the run `out`, and the selections that an earlier run gives."""
-    inputs = {"trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES))}
-    selector = make_selector(config, trajectories)
-    _check_selector(selector, config)
-    if isinstance(selector, HasInputs):
-        inputs |= selector.inputs(out)
-    if config.retry_problems_of is None:
-        return selector, inputs, {}
-    earlier = Path(config.retry_problems_of)
-    inputs["retry_problems_of"] = run_input(earlier, out, ("select",))
-    return selector, inputs, read_kept_selections(earlier, config, trajectories)
-
-
-def _check_selector(selector: Selector | Scorer, config: SelectConfig) -> None:
-    name = config.selector.name
-    if not isinstance(selector, Selector | Scorer):
-        raise ConfigError(
-            f"selector '{name}' has neither select(trajectory, budget) nor score(trajectory). "
-            "Add one of them; docs/extending.md has an example."
-        )
-    if config.scope == "dataset" and not isinstance(selector, Scorer):
-        raise ConfigError(
-            f"selector '{name}' gives no scores, so scope=dataset cannot rank the steps of all "
-            "trajectories. Use scope=trajectory, or a selector with scores, such as perplexity."
-        )
-    if config.retry_problems_of is not None and isinstance(selector, Scorer):
-        reason = f"keeps selections, and selector '{name}' gives scores. Select all again."
-        raise ConfigError(f"retry_problems_of=… {reason}")
+def _select_below(layers: Layers, prepared: PreparedSelection) -> _Below:
+    """Ask the cheaper model, in a run inside this one."""
+    manifest = _select(prepared.of_cheaper_model(layers), paid_above(layers))
+    settled = settle(layers, prepared.trajectories, prepared.kept)
+    return _Below(layers, settled, manifest.summary)
 
 
 def _write(

@@ -183,9 +183,9 @@ class CriticalStepTrainer(Trainer):
             is_own = len(sums) == self._ranks.size
             self._sums = sums[self._ranks.index] if is_own else sums.mean(0)
             self._num_summed = since["num_steps"]
-            tallies = torch.tensor(since["tallies"], dtype=torch.float64)
-            own = tallies[self._ranks.index] if is_own else tallies.sum(0) / self._ranks.size
             if self.engine.token_loss.objective is not None:
+                tallies = torch.tensor(since["tallies"], dtype=torch.float64)
+                own = tallies[self._ranks.index] if is_own else tallies.sum(0) / self._ranks.size
                 self.engine.token_loss.tally, self._logged_tally = own
         super()._load_optimizer_and_scheduler(checkpoint)
 

@@ -22,8 +22,9 @@ from typing import Any
 
 from atlas.kinds import NoConfig
 from atlas.records import Message, ToolCall, Trajectory
-from atlas.selection.agreement.actions import NO_ACTION, Action, action_form, read_action
+from atlas.selection.agreement.actions import Action
 from atlas.selection.agreement.base import Verdict
+from atlas.selection.agreement.compare_actions import give_verdicts, read_actions
 from atlas.selection.selectors.base import SelectorContext
 
 _SIGNS = re.compile(r" ?([\[\](){},=:]) ?")
@@ -39,18 +40,9 @@ class CallAgreement:
     def compare(
         self, trajectory: Trajectory, step: int, responses: Sequence[Message]
     ) -> list[Verdict]:
-        expert = trajectory.steps[step].response
-        form = action_form(expert)
-        expected = read_action(expert, form)
-        if expected is None:
-            reason = "the expert's response holds no action"
-            return [Verdict(None, reason)] * len(responses)
-        normal = normal_form(expected)
-        return [_compare(normal, read_action(response, form)) for response in responses]
-
-
-def _compare(expected: Counter[str], found: Action | None) -> Verdict:
-    return Verdict(False, NO_ACTION) if found is None else Verdict(normal_form(found) == expected)
+        expert, found = read_actions(trajectory, step, responses)
+        expected = None if expert is None else normal_form(expert)
+        return give_verdicts(expert, found, lambda one: Verdict(normal_form(one) == expected))
 
 
 def normal_form(action: Action) -> Counter[str]:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from atlas.kinds import NoConfig
 from atlas.records import Message, Trajectory
-from atlas.selection.agreement.actions import NO_ACTION, Action, action_form, read_action
+from atlas.selection.agreement.actions import Action
 from atlas.selection.agreement.base import Verdict
+from atlas.selection.agreement.compare_actions import give_verdicts, read_actions
 from atlas.selection.selectors.base import SelectorContext
 
 
@@ -23,18 +24,9 @@ class ExactAgreement:
     def compare(
         self, trajectory: Trajectory, step: int, responses: Sequence[Message]
     ) -> list[Verdict]:
-        expert = trajectory.steps[step].response
-        form = action_form(expert)
-        expected = read_action(expert, form)
-        return [_compare(expected, read_action(response, form)) for response in responses]
-
-
-def _compare(expected: Action | None, found: Action | None) -> Verdict:
-    if expected is None:
-        return Verdict(None, "the expert's response holds no action")
-    if found is None:
-        return Verdict(False, NO_ACTION)
-    return Verdict(_letters(found) == _letters(expected))
+        expert, found = read_actions(trajectory, step, responses)
+        expected = [] if expert is None else _letters(expert)
+        return give_verdicts(expert, found, lambda one: Verdict(_letters(one) == expected))
 
 
 def _letters(action: Action) -> list[str]:

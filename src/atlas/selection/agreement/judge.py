@@ -16,9 +16,10 @@ from pydantic import Field, model_validator
 from atlas.config import BY_CONTENT
 from atlas.errors import DataError
 from atlas.records import Message, Trajectory, Usage
-from atlas.selection.agreement.actions import NO_ACTION, action_form, read_action
+from atlas.selection.agreement.actions import Action
 from atlas.selection.agreement.base import Verdict
 from atlas.selection.agreement.call import normal_form
+from atlas.selection.agreement.compare_actions import give_verdicts, read_actions
 from atlas.selection.costs import CHARS_PER_TOKEN
 from atlas.selection.judging.answer import AnswerError, answer_list, quoted
 from atlas.selection.judging.judge import AsksJudge
@@ -99,26 +100,16 @@ class JudgeAgreement(AsksJudge[list[bool]]):
         Raises:
             EndpointError: the endpoint gave no answer.
         """
-        expert = trajectory.steps[step].response
-        form = action_form(expert)
-        if (action := read_action(expert, form)) is None:
-            return [Verdict(None, "the expert's response holds no action")] * len(responses)
-        expected = normal_form(action)
-        found = [read_action(response, form) for response in responses]
-        proposals = list(
-            dict.fromkeys(
-                str(one) for one in found if one is not None and normal_form(one) != expected
-            )
-        )
+        expert, found = read_actions(trajectory, step, responses)
+        expected = None if expert is None else normal_form(expert)
+        asked = (str(one) for one in found if one is not None and normal_form(one) != expected)
+        proposals = [] if expert is None else list(dict.fromkeys(asked))
         judged = await self._judge(trajectory, step, proposals) if proposals else {}
-        return [
-            Verdict(False, NO_ACTION)
-            if one is None
-            else Verdict(True)
-            if normal_form(one) == expected
-            else judged[str(one)]
-            for one in found
-        ]
+
+        def agree(one: Action) -> Verdict:
+            return Verdict(True) if normal_form(one) == expected else judged[str(one)]
+
+        return give_verdicts(expert, found, agree)
 
     def estimate(self, trajectory: Trajectory, num_samples: int) -> Usage:
         """Estimate requests and tokens, if no two proposals are equal, nor one the expert's."""

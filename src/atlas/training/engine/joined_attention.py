@@ -5,13 +5,13 @@ sums of exponentials. The backward pass of flash attention needs only the joint 
 log-sum-exp, so each call has its exact share of the gradient. (Ring attention over several devices
 uses the same two facts, arXiv 2310.01889.)
 
-An attention sink is one more key with a score of its own for each head, and a value of zero (as in
-gpt-oss). So it is joined in the same way.
+An attention sink is one more key. It has one score for each head and a value of zero (as in
+gpt-oss), so it is joined in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,7 +35,8 @@ def attend_jointly(
     Args:
         sinks: shape [H]; the score of the sink of each head.
     """
-    return _JoinedAttention.apply(query, key, value, sinks, calls, kernels, scaling)  # type: ignore[no-any-return, no-untyped-call]
+    apply: Callable[..., Tensor] = _JoinedAttention.apply
+    return apply(query, key, value, sinks, calls, kernels, scaling)
 
 
 class _JoinedAttention(torch.autograd.Function):
