@@ -17,7 +17,7 @@ from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import Reply, completion, failure, serve
 from tests.run_folders import write_trajectories
 from tests.selection.configs import select_config
-from tests.selection.test_pivot_selector import FILES, answer_of, react
+from tests.selection.pivot_players import FILES, answer_of, react
 
 
 @pytest.fixture
