@@ -85,9 +85,7 @@ def write_document(report: Report) -> Document:
 
 
 def _tiles(report: Report) -> tuple[Tile, ...]:
-    rows = [
-        row for row in report.comparisons if row in headline_rows(report)
-    ]
+    rows = [row for row in report.comparisons if row in headline_rows(report)]
     limits = [abs(limit) for row in rows for limit in row.success_difference.limits or ()]
     reach = max([0.05, *limits]) * 1.1
 

@@ -185,7 +185,8 @@ def _difference_table(report: Report, block: Block, against: str | None) -> Tabl
     rows = [comparison for comparison in report.comparisons if comparison.block == block]
     groups = tuple(
         RowGroup(
-            split_label(scope.name), tuple(row(given) for given in rows if given.scope == scope.name)
+            split_label(scope.name),
+            tuple(row(given) for given in rows if given.scope == scope.name),
         )
         for scope in report.scopes
     )
