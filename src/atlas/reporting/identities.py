@@ -19,9 +19,7 @@ WEIGHTS_FOLDER = "checkpoint/"
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 
-def identities_of(
-    training: Training | None, evaluations: Iterable[Evaluation]
-) -> frozenset[str]:
+def identities_of(training: Training | None, evaluations: Iterable[Evaluation]) -> frozenset[str]:
     """What the checkpoint of a run is known by; without a training, what its player was."""
     if training is not None:
         return frozenset(_of_training(training.folder.manifest))
