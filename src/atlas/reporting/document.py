@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from atlas.presenting.svg import Plot
 from atlas.presenting.table import Table
 from atlas.presenting.wording import join_words, p_text, points, points_interval, thousands
+from atlas.reporting.headline import headline_rows
 from atlas.reporting.plots import (
     plot_arm_positions,
     plot_differences,
@@ -18,7 +19,6 @@ from atlas.reporting.plots import (
     plot_losses,
     plot_success,
 )
-from atlas.reporting.headline import headline_rows
 from atlas.reporting.report import Report
 from atlas.reporting.tables import difference_tables, group_table, main_table, turn_table
 from atlas.reporting.training_tables import (

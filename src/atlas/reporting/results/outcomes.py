@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
+from atlas.records import OutcomeStatus
 from atlas.reporting.results.result_runs import Attempts, ResultRun
 from atlas.reporting.results.samples import Sample
 from atlas.reporting.results.settings import ResultSettings
@@ -47,14 +48,24 @@ class CountedScore:
         }
         if reason is not None:
             return TrajectoryFacts(
-                sample.task, sample.group, "error", reason=reason, **common  # type: ignore[arg-type]
+                sample.task,
+                sample.group,
+                "error",
+                reason=reason,
+                **common,  # type: ignore[arg-type]
             )
         is_success = sample.is_success if self.is_told else None
         if is_success is None:
             is_success = (score or 0.0) >= (1.0 if self.success_at is None else self.success_at)
-        status = "success" if is_success else "truncated" if sample.limit else "failure"
+        status: OutcomeStatus = (
+            "success" if is_success else "truncated" if sample.limit else "failure"
+        )
         return TrajectoryFacts(
-            sample.task, sample.group, status, reason=sample.limit, **common  # type: ignore[arg-type]
+            sample.task,
+            sample.group,
+            status,
+            reason=sample.limit,
+            **common,  # type: ignore[arg-type]
         )
 
     def _fault(self, sample: Sample, value: float | str | None) -> str | None:
@@ -71,9 +82,7 @@ class CountedScore:
         return None
 
 
-def choose_scores(
-    runs: Iterable[ResultRun], settings: ResultSettings
-) -> dict[str, CountedScore]:
+def choose_scores(runs: Iterable[ResultRun], settings: ResultSettings) -> dict[str, CountedScore]:
     """The score that counts on each benchmark.
 
     Raises:
@@ -93,9 +102,7 @@ def choose_scores(
     return found
 
 
-def _choose(
-    benchmark: str, given: Sequence[Attempts], settings: ResultSettings
-) -> CountedScore:
+def _choose(benchmark: str, given: Sequence[Attempts], settings: ResultSettings) -> CountedScore:
     scores = _scores_of(given)
     asked = [name for name in settings.score if name in scores]
     says_so = all(

@@ -135,5 +135,3 @@ def _folder(name: str, attempts: Attempts, compared: ComparedTasks) -> RunFolder
 
 def _distinct(values: Iterable[str | None]) -> list[str]:
     return [*dict.fromkeys(value for value in values if value is not None)]
-
-

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from atlas.errors import AtlasError, ConfigError, DataError
+from atlas.errors import ConfigError, DataError
 from atlas.kinds import Choice
-from atlas.lookup import nearest
 from atlas.reporting.results.base import RESULT_FORMAT, RESULT_FORMATS, detect_result_format
 from atlas.reporting.results.find_results import MAX_NAMED, FoundResult
 from atlas.reporting.results.result_file import ResultFile
@@ -95,9 +94,14 @@ def join_runs(
     """
     if len(runs) < 2 or results_are == "trainings":
         return list(runs)
-    first, *others = runs
+    first = runs[0]
     shared = next(
-        ((one, two) for index, one in enumerate(runs) for two in runs[:index] if one.shares_tasks(two)),
+        (
+            (one, two)
+            for index, one in enumerate(runs)
+            for two in runs[:index]
+            if one.shares_tasks(two)
+        ),
         None,
     )
     if shared is not None and results_are is None:
@@ -106,7 +110,7 @@ def join_runs(
             f"{shared[0].name}. Say what they are: results_are=repetitions, if one model was "
             "evaluated several times, or results_are=trainings, if each is of another training."
         )
-    whole = ResultRun(first.found, first.seed if len(runs) == 1 else None)
+    whole = ResultRun(first.found, None)
     for run in runs:
         for benchmark, attempts in run.benchmarks.items():
             joined = whole.benchmarks.setdefault(benchmark, Attempts())
