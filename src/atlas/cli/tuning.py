@@ -161,7 +161,7 @@ def report(
     results: Annotated[list[str] | None, option("--results", RESULTS_HELP)] = None,
     format_: Annotated[str | None, option("--format", RESULT_FORMAT_HELP)] = None,
 ) -> None:
-    """Compare arms on one page with intervals: run folders of a recipe, or results made elsewhere."""
+    """Compare arms on one page with intervals: runs of a recipe, or results made elsewhere."""
     from atlas.reporting.build_report import build_report
     from atlas.reporting.config import ReportConfig
     from atlas.reporting.results.given_arms import options_of

@@ -115,6 +115,7 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
             primary=primary and (primary.arm, primary.against, primary.scope),
             registration=registration,
             num_verdicts=sum(row.verdict != "untested" for row in comparisons),
+            trainings=config.trainings,
         ),
         seed=config.seed,
         resamples=config.resamples,
@@ -193,5 +194,6 @@ def _left_out(arms: Iterable[Arm]) -> Iterator[Problem]:
     for repetition in repetitions_of(arms):
         for episode in repetition.episodes.values():
             if not episode.is_valid:
-                reason = f"the episode ended as '{episode.status}', not counted"
+                why = f": {episode.reason}" if episode.reason else ""
+                reason = f"the episode ended as '{episode.status}', not counted{why}"
                 yield Problem(where=repetition.folder.name, reason=reason, item=episode.task_id)

@@ -1,10 +1,11 @@
-"""What a report compares: arms, each with the runs of its trainings, or with results made elsewhere."""
+"""What a report compares: arms, each with its trainings, or with results made elsewhere."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -137,6 +138,13 @@ class ReportConfig(ClaimSettings, ResultSettings):
             if name not in names:
                 raise ValueError(f"the primary arm '{name}' is not an arm. {nearest(name, names)}")
         return self
+
+    @property
+    def trainings(self) -> Literal["recorded", "stated", "unknown"]:
+        """How it is known which results are of different trainings."""
+        if not self.arms[0].results:
+            return "recorded"
+        return "stated" if self.results_are == "trainings" else "unknown"
 
     @property
     def focus_arm(self) -> str | None:

@@ -175,7 +175,7 @@ def _sections(report: Report) -> Iterator[ReportSection]:
         [group_table(report, split) for split in report.splits],
     )
 
-    lead, *items = report.label_origin
+    lead, *items = report.label_origin or ("",)
     plots, tables = [plot_arm_positions(report)], (kind_table(report), position_table(report))
     yield _section("selections", "Where the critical steps lie", lead, plots, tables, items)
 

@@ -25,8 +25,8 @@ class TrajectoryFacts:
     these, `num_actionless_steps` had no action, and `num_repeated_steps` repeat an action that was
     taken earlier in the episode after the same observation. `num_cut_steps` counts the responses
     that reached the token limit, `usage` holds requests and tokens of the player's answers; they
-    and `num_steps` are None if that is not known. `is_refused` says whether the player declined to answer, `reason`
-    is what was recorded about the end.
+    and `num_steps` are None if that is not known. `is_refused` says whether the player declined to
+    answer, `reason` is what was recorded about the end.
     """
 
     task_id: str

@@ -29,11 +29,21 @@ class CountedScore:
         name: None where logs say of each sample whether it succeeded, and have no score.
         success_at: None where logs say so, or scores are 0 and 1.
         is_told: what the logs say of success counts, not the score.
+        is_score: the logs say nothing of success but their scores.
     """
 
     name: str | None
     success_at: float | None
     is_told: bool
+    is_score: bool
+
+    @property
+    def description(self) -> str:
+        """What a success is."""
+        if self.name is None or (self.is_told and not self.is_score):
+            return "a success is what the results call one"
+        at = 1.0 if self.success_at is None else round(self.success_at, 4)
+        return f"a success is a score '{self.name}' of {at:g} or more"
 
     def facts(self, sample: Sample) -> TrajectoryFacts:
         """The sample as an episode."""
@@ -57,9 +67,8 @@ class CountedScore:
         is_success = sample.is_success if self.is_told else None
         if is_success is None:
             is_success = (score or 0.0) >= (1.0 if self.success_at is None else self.success_at)
-        status: OutcomeStatus = (
-            "success" if is_success else "truncated" if sample.limit else "failure"
-        )
+        unsolved: OutcomeStatus = "truncated" if sample.limit else "failure"
+        status: OutcomeStatus = "success" if is_success else unsolved
         return TrajectoryFacts(
             sample.task,
             sample.group,
@@ -132,7 +141,7 @@ def _choose(benchmark: str, given: Sequence[Attempts], settings: ResultSettings)
         threshold = next(iter(told)) if len(told) == 1 else None
     if threshold is None and not says_so and name is not None:
         _refuse_shares(benchmark, name, _samples(given))
-    return CountedScore(name, threshold, is_told=settings.success_at is None)
+    return CountedScore(name, threshold, is_told=settings.success_at is None, is_score=not says_so)
 
 
 def _refuse_shares(benchmark: str, name: str, samples: Iterable[Sample]) -> None:

@@ -101,7 +101,7 @@ def _seed_run(
 def _repetitions(
     name: str, attempts: Attempts, compared: ComparedTasks, score: CountedScore
 ) -> Iterator[Repetition]:
-    folder = _folder(name, attempts, compared)
+    folder = _folder(name, attempts, compared, score)
     for index in range(attempts.num_repetitions):
         yield Repetition(
             folder,
@@ -109,7 +109,9 @@ def _repetitions(
         )
 
 
-def _folder(name: str, attempts: Attempts, compared: ComparedTasks) -> RunFolder:
+def _folder(
+    name: str, attempts: Attempts, compared: ComparedTasks, score: CountedScore
+) -> RunFolder:
     """What the report says of where a benchmark's results are from."""
     logs = attempts.logs
     found = {facts.found.path: facts.found for facts in logs}
@@ -128,7 +130,11 @@ def _folder(name: str, attempts: Attempts, compared: ComparedTasks) -> RunFolder
         inputs={"model": Input(path=", ".join(models))} if models else {},
         outputs={one.name_of(path): one.digest for path, one in found.items()},
         versions=versions,
-        summary={"cautions": cautions, "left_out_tasks": compared.num_left_out},
+        summary={
+            "cautions": cautions,
+            "success": score.description,
+            "left_out_tasks": compared.num_left_out,
+        },
     )
     return RunFolder(name, next(iter(found)), manifest, episodes_file=None)
 
