@@ -187,8 +187,8 @@ def _sections(report: Report) -> Iterator[ReportSection]:
         f"it was computed from. Resampling used seed {report.seed}."
     )
     versions = {versions_text(run) for run in report.runs}
-    if len(versions) == 1:
-        lead += f" All runs were made with {versions.pop()}."
+    if len(versions) == 1 and (same := versions.pop()):
+        lead += f" All runs were made with {same}."
     yield _section("provenance", "Provenance", lead, tables=[provenance_table(report)])
 
 

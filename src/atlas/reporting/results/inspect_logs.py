@@ -34,7 +34,19 @@ from atlas.reporting.results.samples import (
 HEADER, START, SUMMARIES = "header.json", "_journal/start.json", "summaries.json"
 JOURNAL, SAMPLES = "_journal/summaries/", "samples/"
 LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+# Summaries cut texts that are longer.
+MAX_COMPARED_CHARS = 200
 LIMITS = ("limit", "epochs", "message_limit", "token_limit", "time_limit", "working_limit")
+# Settings of the generation that change only its speed.
+OF_SPEED = (
+    "max_connections",
+    "adaptive_connections",
+    "max_retries",
+    "timeout",
+    "attempt_timeout",
+    "batch",
+    "cache",
+)
 INPUT_TOKENS = ("input_tokens", "input_tokens_cache_read", "input_tokens_cache_write")
 
 
@@ -86,7 +98,7 @@ def _log(file: ResultFile, header: Mapping[str, Any], rows: Iterator[Any]) -> Re
         "task_version": evaluated.get("task_version"),
         "solver": evaluated.get("solver"),
         **mapping(evaluated.get("task_args")),
-        **generation,
+        **{name: value for name, value in generation.items() if name not in OF_SPEED},
         **{name: limits.get(name) for name in LIMITS},
     }
     cautions = []
@@ -147,7 +159,7 @@ def _sample(row: Any, benchmark: str, model: str | None, name: str) -> Sample:
         error=None if error is None else reason_of(error),
         limit=None if limit is None else f"{reason_of(limit)} limit",
         repetition=1 if epoch is None else epoch,
-        content=content_of(row.get("target"), _text_of_input(row.get("input"))),
+        content=content_of(_beginning(row.get("target")), _beginning(row.get("input"))),
         num_steps=whole_number(row.get("turn_count")),
         usage=_usage(mapping(mapping(row.get("model_usage")).get(model or ""))),
     )
@@ -171,9 +183,11 @@ def _scores(row: Mapping[str, Any]) -> dict[str, ScoreValue]:
     }
 
 
-def _text_of_input(given: Any) -> Any:
-    """The input as a summary has it, which is not whole: a text, or the first of the messages."""
-    return given[:200] if isinstance(given, str) else None
+def _beginning(given: Any) -> Any:
+    """What a summary and the whole sample have in common: the beginning of a text."""
+    if isinstance(given, list) and all(isinstance(each, str) for each in given):
+        return [each[:MAX_COMPARED_CHARS] for each in given]
+    return given[:MAX_COMPARED_CHARS] if isinstance(given, str) else None
 
 
 def _usage(used: Mapping[str, Any]) -> Usage | None:

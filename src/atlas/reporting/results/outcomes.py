@@ -135,6 +135,8 @@ def _choose(benchmark: str, given: Sequence[Attempts], settings: ResultSettings)
             f"'{benchmark:.80}' has no score at all, expected one for each sample. Was it "
             "evaluated without scoring?"
         )
+    if name is not None and not says_so:
+        _refuse_unscored(benchmark, name, given)
     threshold = settings.success_at
     if threshold is None and name in own:
         told = {facts.log.success_at for attempts in given for facts in attempts.logs}
@@ -142,6 +144,18 @@ def _choose(benchmark: str, given: Sequence[Attempts], settings: ResultSettings)
     if threshold is None and not says_so and name is not None:
         _refuse_shares(benchmark, name, _samples(given))
     return CountedScore(name, threshold, is_told=settings.success_at is None, is_score=not says_so)
+
+
+def _refuse_unscored(benchmark: str, name: str, given: Sequence[Attempts]) -> None:
+    """Raise ConfigError if no sample of a run that did not break has the score."""
+    for attempts in given:
+        scored = [name in sample.scores for sample in _samples([attempts]) if sample.error is None]
+        if scored and not any(scored):
+            raise ConfigError(
+                f"none of the {len(scored)} samples in {attempts.logs[0].name} has the score "
+                f"'{name}' that counts on '{benchmark:.80}'. Score them, or say which score counts "
+                "with score=…"
+            )
 
 
 def _refuse_shares(benchmark: str, name: str, samples: Iterable[Sample]) -> None:

@@ -145,7 +145,7 @@ def _runs_of(arm: str, found: FoundResult, given_format: Choice | None) -> list[
             f"{', '.join(RESULT_FORMATS)}."
         )
     if not runs:
-        raise DataError(f"{found.name_of(found.path)} holds no samples of the arm '{arm}'.")
+        raise DataError(f"{found.name_of(found.path)} holds no samples.")
     return list(runs.values())
 
 

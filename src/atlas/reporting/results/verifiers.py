@@ -91,15 +91,18 @@ def _rollout(row: Mapping[str, Any], benchmark: str, where: str) -> Sample:
     error, ending = row.get("error"), row.get("stop_condition")
     is_cut = row.get("is_truncated") is True or ending in LIMITS
     name = text_of(row.get("task"))
+    content = content_of(row.get("answer"), _question(row.get("prompt")))
+    # The ids of the first versions, under another key, belong to other rows than theirs.
+    given = content if "example_id" not in row and content else row.get("example_id", row.get("id"))
     return Sample(
         benchmark=benchmark,
-        task=read_id(row.get("example_id", row.get("id")), where, "example_id"),
+        task=read_id(given, where, "example_id"),
         scores={**read_scores(dict(metrics)), **_known({REWARD: row[REWARD]})},
         error=_said(error) if error else None,
         limit=(text_of(ending) or "length limit") if is_cut else None,
         # What a mixture of environments calls each of them.
         environment="" if name in (None, "default") else name or "",
-        content=content_of(row.get("answer"), _question(row.get("prompt"))),
+        content=content,
         usage=usage_of(None, _count(used.get("input_tokens")), _count(used.get("output_tokens"))),
     )
 
