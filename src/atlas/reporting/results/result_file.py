@@ -173,7 +173,13 @@ class ResultFile:
             reader = _reader(file, self.name)
             try:
                 for row in reader:
-                    yield f"{self.name} line {reader.line_num}", row
+                    where = f"{self.name} line {reader.line_num}"
+                    if None in row.values():
+                        raise DataError(
+                            f"{where}: fewer cells than columns. Fill the row; if it is the last "
+                            "one, the file was cut off: get it again."
+                        )
+                    yield where, row
             except UnicodeDecodeError as error:
                 raise DataError(f"{self.name}: {not_utf8(error)}.") from None
             except csv.Error as error:

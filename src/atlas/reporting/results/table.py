@@ -80,8 +80,6 @@ def _samples(file: ResultFile) -> Iterator[Sample]:
 
 
 def _sample(row: Mapping[str, Any], where: str) -> Sample:
-    if None in row.values():
-        row = {key: value for key, value in row.items() if value is not None}
     if "" in row:
         raise DataError(f"{where}: more cells than columns. Quote cells that hold the delimiter.")
     if "task" not in row or not set(row).intersection(VERDICTS):
