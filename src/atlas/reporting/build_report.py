@@ -34,6 +34,7 @@ from atlas.reporting.report import (
     RunReport,
     Scope,
 )
+from atlas.reporting.results.find_results import input_of
 from atlas.reporting.scopes import find_scopes
 from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
 from atlas.store.record_files import write_text
@@ -53,6 +54,7 @@ def build_report(config: ReportConfig, out: StrPath) -> Manifest:
     """
     out = Path(out)
     inputs = {name: run_input(path, out, (command,)) for name, path, command in config.named_runs()}
+    inputs |= {name: input_of(given, out) for name, given in config.named_results()}
     with start_run(out, "report", config.relative_to(out), inputs) as run:
         if run.finished:
             return run.manifest
@@ -113,6 +115,7 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
             primary=primary and (primary.arm, primary.against, primary.scope),
             registration=registration,
             num_verdicts=sum(row.verdict != "untested" for row in comparisons),
+            trainings=config.trainings,
         ),
         seed=config.seed,
         resamples=config.resamples,
@@ -191,5 +194,6 @@ def _left_out(arms: Iterable[Arm]) -> Iterator[Problem]:
     for repetition in repetitions_of(arms):
         for episode in repetition.episodes.values():
             if not episode.is_valid:
-                reason = f"the episode ended as '{episode.status}', not counted"
+                why = f": {episode.reason}" if episode.reason else ""
+                reason = f"the episode ended as '{episode.status}', not counted{why}"
                 yield Problem(where=repetition.folder.name, reason=reason, item=episode.task_id)

@@ -175,7 +175,7 @@ def _sections(report: Report) -> Iterator[ReportSection]:
         [group_table(report, split) for split in report.splits],
     )
 
-    lead, *items = report.label_origin
+    lead, *items = report.label_origin or ("",)
     plots, tables = [plot_arm_positions(report)], (kind_table(report), position_table(report))
     yield _section("selections", "Where the critical steps lie", lead, plots, tables, items)
 
@@ -187,8 +187,8 @@ def _sections(report: Report) -> Iterator[ReportSection]:
         f"it was computed from. Resampling used seed {report.seed}."
     )
     versions = {versions_text(run) for run in report.runs}
-    if len(versions) == 1:
-        lead += f" All runs were made with {versions.pop()}."
+    if len(versions) == 1 and (same := versions.pop()):
+        lead += f" All runs were made with {same}."
     yield _section("provenance", "Provenance", lead, tables=[provenance_table(report)])
 
 
