@@ -161,11 +161,85 @@ def test_the_base_model_plays_under_the_template_that_the_arms_train_with(
     )
 
 
-def test_several_seeds_train_each_arm_once_per_seed(
+def test_several_seeds_train_each_arm_once_per_seed_and_an_arm_may_have_its_own(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    stages = plan_experiment(tiny(tiny_model_folder, seeds=[0, 1]), tmp_path, "test")
-    assert sum(stage.title.startswith("train: ") for stage in stages) == 6
+    arms = {
+        "all": {"selector": "all", "seeds": [0]},
+        "random": {"selector": "random"},
+        "critical": {"selector": "critical", "seeds": [0, 2, 5]},
+    }
+    config = tiny(tiny_model_folder, arms=arms, seeds=[0, 1])
+    stages = plan_experiment(config, tmp_path, "test")
+    titles = [stage.title for stage in stages if stage.title.startswith("train: ")]
+    assert titles == [
+        "train: all",
+        "train: random",
+        "train: critical",
+        "train: random-seed1",
+        "train: critical-seed2",
+        "train: critical-seed5",
+    ], "the first seed of every arm comes first, so that all can be compared early"
+    trained = {stage.title: stage.config.seed for stage in stages if "train: " in stage.title}  # type: ignore[attr-defined]
+    assert list(trained.values()) == [0, 0, 0, 1, 2, 5]
+    runs = {arm.name: len(arm.runs) for arm in stages[-1].config.arms}  # type: ignore[attr-defined]
+    assert runs == {"base": 1, "all": 1, "random": 2, "critical": 3}
+
+
+def test_more_seeds_keep_the_folders_of_the_earlier_ones(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    folders = [
+        {stage.out for stage in plan_experiment(config, tmp_path, "test")}
+        for config in (
+            tiny(tiny_model_folder),
+            tiny(tiny_model_folder, seeds=[0, 1]),
+        )
+    ]
+    assert folders[0] < folders[1]
+
+
+def test_a_selection_that_draws_is_drawn_for_each_seed_and_what_reads_it_follows(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """The kind says whether it draws: a judge at temperature 0 does not, a sampled one does."""
+    oracle = {"name": "oracle", "model": "m", "endpoint": {"base_url": "http://127.0.0.1:1"}}
+    arms = {
+        "all": {"selector": "all"},
+        "random": {"selector": "random"},
+        "again": {"selector": "random", "train": {"epochs": 2}},
+        "critical": {"selector": "critical"},
+        "asked": {"selector": oracle},
+        "sampled": {"selector": {**oracle, "temperature": 1}},
+        "checked": {"selector": {**oracle, "small": {"model": "s/s"}, "checked_by": "random"}},
+        "other": {"selector": {"name": "complement", "of": "critical"}, "seeds": [0, 1, 4]},
+        "both": {"selector": {"name": "vote", "of": ["critical", "random"]}, "seeds": [0, 3]},
+        "fixed": {"selector": {"name": "vote", "of": ["critical", "all"]}},
+    }
+    stages = plan_experiment(tiny(tiny_model_folder, arms=arms, seeds=[0, 1]), tmp_path, "test")
+    selections = {
+        stage.out.name: stage for stage in stages if stage.out.parent.name == "selections"
+    }
+    assert selections.keys() == {
+        *("all", "critical", "asked", "fixed"),
+        *("random", "random-seed1", "random-seed3"),
+        *("sampled", "sampled-seed1"),
+        *("checked", "checked-seed1"),
+        *("other", "other-seed1", "other-seed4"),
+        *("both", "both-seed3"),
+    }
+    for name, stage in selections.items():
+        _, _, seed = name.partition("-seed")
+        assert stage.config.seed == int(seed or 0)  # type: ignore[attr-defined]
+    folder = tmp_path / "selections"
+    assert folder / "random-seed3" in selections["both-seed3"].needs
+    assert folder / "random-seed1" in selections["checked-seed1"].needs
+    trained = {stage.out.name: stage.needs[1] for stage in stages if "train: " in stage.title}
+    assert trained["random-seed1"] == trained["again-seed1"] == folder / "random-seed1"
+    assert trained["critical-seed1"] == trained["critical"] == folder / "critical"
+    made = [stage.out for stage in stages]
+    for number, stage in enumerate(stages):
+        assert not set(stage.needs) & set(made[number:]), "a stage comes after what it needs"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +262,23 @@ def test_several_seeds_train_each_arm_once_per_seed(
             "neither an earlier arm",
         ),
         ({"seeds": [1, 1]}, "twice"),
+        (
+            {"arms": {"all": {"selector": "all", "seeds": [1, 1]}}},
+            r"arms\.all\.seeds is \[1, 1\], expected each seed once",
+        ),
+        ({"arms": {"all": {"selector": "all", "seeds": 3}}}, r"arms\.all\.seeds is 3, expected a"),
+        ({"arms": {"all": {"selector": "all", "seeds": []}}}, r"expected a list such as"),
+        (
+            {"arms": {"all": {"selector": "random", "seed": 2}}},
+            r"'arms\.all\.seed' is set by 'seeds'",
+        ),
+        (
+            {
+                "seeds": [0, 1],
+                "arms": {"all": {"selector": "all"}, "all-seed1": {"selector": "all"}},
+            },
+            "two arms have a run called 'all-seed1'",
+        ),
         (
             {"arms": {"all": {"selector": "all"}, "../x": {"selector": "all"}}},
             "the arm '../x' cannot be the name of a folder",

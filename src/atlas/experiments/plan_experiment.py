@@ -13,12 +13,11 @@ from typing import Any
 
 from atlas.config import StrPath, check_config, require_extras_of
 from atlas.environments.suite import Suite
-from atlas.errors import ConfigError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite, leave_out
 from atlas.experiments.config import BASE_ARM, TRAIN, ExperimentConfig
+from atlas.experiments.plan_selections import SelectionPlan
 from atlas.experiments.run_stages import Stage
-from atlas.lookup import nearest
 from atlas.models.local.load import locate_model
 from atlas.models.players import PLAYER
 from atlas.reporting.build_report import build_report
@@ -29,9 +28,6 @@ from atlas.terminal.progress import say
 from atlas.training.train_agent import TrainConfig, train_agent
 from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 from atlas.trajectories.collect_suite import CollectSuiteConfig, collect_suite
-
-# This selector means the oracle if the recipe has one, else the annotations in the trajectories.
-CRITICAL = "critical"
 
 
 def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> list[Stage]:
@@ -93,38 +89,19 @@ class _Plan:
         collect = check_config(CollectConfig, settings, where)
         return self.add(title, folder, collect_experts, collect)
 
-    def add_selections(self, trajectories: Path) -> dict[str, Path]:
-        """Plan the selection of each arm. Arms that differ only in their training share one."""
-        selections: dict[str, Path] = {}
-        made: dict[str, Path] = {}
-        for arm, settings in self._config.arms.items():
-            where = f"{self._where}: arms.{arm}"
-            given = {key: value for key, value in settings.items() if key != TRAIN}
-            if "selector" in given:
-                given["selector"] = self._resolve(given["selector"], selections, where)
-            select = check_config(SelectConfig, given, where)
-            key = select.model_dump_json()
-            if key not in made:
-                selector = given.get("selector")
-                of = selector.get("of", ()) if isinstance(selector, Mapping) else ()
-                needs = (trajectories, *map(Path, _as_list(of)))
-                folder = self._out / "selections" / arm
-                title = f"select: {arm}"
-                made[key] = self.add(title, folder, select_steps, select, trajectories, needs=needs)
-            selections[arm] = made[key]
-        return selections
+    def add_selections(self, trajectories: Path) -> SelectionPlan:
+        """Plan the selection of each arm, for each of its seeds if it draws."""
 
-    def _resolve(self, selector: Any, selections: Mapping[str, Path], where: str) -> Any:
-        """Replace `critical` and the names of other arms (`of`) in a selector section."""
-        name = selector.get("name") if isinstance(selector, Mapping) else selector
-        if name == CRITICAL:
-            oracle = self._config.oracle
-            return "annotated" if oracle is None else {"name": "oracle", **oracle}
-        if not isinstance(selector, Mapping) or "of" not in selector:
-            return selector
-        given = selector["of"]
-        runs = [_find_run(str(of), selections, where) for of in _as_list(given)]
-        return {**selector, "of": runs if isinstance(given, list | tuple) else runs[0]}
+        def add(name: str, select: SelectConfig, reads: tuple[Path, ...]) -> Path:
+            folder, needs = self._out / "selections" / name, (trajectories, *reads)
+            title = f"select: {name}"
+            return self.add(title, folder, select_steps, select, trajectories, needs=needs)
+
+        selections = SelectionPlan(self._config, self._where, add)
+        for arm in self._config.arms:
+            for seed in self._config.seeds_of(arm):
+                selections.folder(arm, seed)
+        return selections
 
     def add_base(self) -> ArmConfig:
         player = self._base_player()
@@ -132,25 +109,30 @@ class _Plan:
         label = self._config.labels.get(BASE_ARM, "base model")
         return ArmConfig(name=BASE_ARM, label=label, runs=(ArmRun(evaluations=evaluations),))
 
-    def add_trainings(self, trajectories: Path, selections: Mapping[str, Path]) -> list[ArmConfig]:
-        runs: dict[str, list[ArmRun]] = {arm: [] for arm in self._config.arms}
-        make = partial(train_agent, shared_choices=self._out / "training")
-        for seed in self._config.seeds:
-            for arm, settings in self._config.arms.items():
-                own = settings.get(TRAIN, {})
-                where = f"{self._where}: arms.{arm}.train" if own else f"{self._where}: train"
-                given = {**self._config.train, **own, "seed": seed}
-                train = check_config(TrainConfig, given, where)
-                name = arm if len(self._config.seeds) == 1 else f"{arm}-seed{seed}"
-                needs = (trajectories, selections[arm])
-                folder = self._out / "training" / name
-                self.add(f"train: {name}", folder, make, train, *needs, needs=needs)
-                evaluations = self._add_evaluations(folder, name)
-                runs[arm].append(ArmRun(training=folder, evaluations=evaluations))
-        label = self._config.labels.get
+    def add_trainings(self, trajectories: Path, selections: SelectionPlan) -> list[ArmConfig]:
+        """Plan the trainings: the first seed of every arm, then the second, and so on."""
+        config = self._config
+        runs: dict[str, list[ArmRun]] = {arm: [] for arm in config.arms}
+        for number in range(max(len(config.seeds_of(arm)) for arm in config.arms)):
+            for arm in config.arms:
+                if number < len(seeds := config.seeds_of(arm)):
+                    seed = seeds[number]
+                    selection = selections.folder(arm, seed)
+                    runs[arm].append(self._add_training(arm, seed, trajectories, selection))
+        label = config.labels.get
         return [
             ArmConfig(name=arm, label=label(arm), runs=tuple(done)) for arm, done in runs.items()
         ]
+
+    def _add_training(self, arm: str, seed: int, trajectories: Path, selection: Path) -> ArmRun:
+        own = self._config.arms[arm].get(TRAIN, {})
+        where = f"{self._where}: arms.{arm}.train" if own else f"{self._where}: train"
+        train = check_config(TrainConfig, {**self._config.train, **own, "seed": seed}, where)
+        name, needs = self._config.run_name(arm, seed), (trajectories, selection)
+        folder = self._out / "training" / name
+        make = partial(train_agent, shared_choices=self._out / "training")
+        self.add(f"train: {name}", folder, make, train, *needs, needs=needs)
+        return ArmRun(training=folder, evaluations=self._add_evaluations(folder, name))
 
     def add_models(self) -> list[ArmConfig]:
         """The models that are evaluated as they are."""
@@ -202,19 +184,3 @@ class _Plan:
         title = f"evaluate: {name} on the suite"
         self.add(title, folder, evaluate_suite, evaluate, needs=(Path(model),))
         return {key: folder / key for key in kept}
-
-
-def _find_run(of: str, selections: Mapping[str, Path], where: str) -> str:
-    """The selection run of the arm that `of` names; otherwise `of` is a run folder."""
-    if of in selections:
-        return str(selections[of])
-    if not Path(of).exists():
-        known = nearest(of, selections) if selections else "This is the first arm."
-        raise ConfigError(
-            f"{where}: of: '{of}' is neither an earlier arm nor a run folder of select. {known}"
-        )
-    return of
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
