@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from atlas.config import Config
 from atlas.environments.suite import Suite, read_suite
 from atlas.lookup import nearest
+from atlas.reporting.claim_settings import ClaimSettings
 from atlas.store.paths import name_fault
 
 # The arm name of the untuned model.
@@ -37,7 +38,7 @@ class ModelArm(Config):
     )
 
 
-class ExperimentConfig(Config):
+class ExperimentConfig(ClaimSettings):
     """A comparison of arms: the same trajectories, base model and optimizer steps for each arm."""
 
     title: str = Field(
@@ -131,6 +132,26 @@ class ExperimentConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _primary_is_planned(self) -> ExperimentConfig:
+        if self.primary is None:
+            return self
+        arms = [*self.arms, *self.models, BASE_ARM]
+        for key in ("arm", "against"):
+            if (name := getattr(self.primary, key)) not in arms:
+                raise ValueError(f"primary.{key}: '{name}' is not an arm. {nearest(name, arms)}")
+        # The entries of a suite are compared by their rings.
+        is_suite = self.suite is not None
+        key, scopes = "split", [*self.splits]
+        if self.suite is not None:
+            key, scopes = "ring", [entry.ring for entry in self.suite.entries.values()]
+        if (name := getattr(self.primary, key)) is None:
+            what = "a suite is compared by its rings" if is_suite else "the arms play splits"
+            raise ValueError(f"primary: {what}. Give 'primary.{key}', one of: {_named(scopes)}")
+        if name not in scopes:
+            raise ValueError(f"primary.{key}: '{name}' is not among: {_named(scopes)}")
+        return self
+
+    @model_validator(mode="after")
     def _sections_do_not_contradict(self) -> ExperimentConfig:
         for name in ("seeds", "splits"):
             if len(set(values := getattr(self, name))) < len(values):
@@ -174,6 +195,10 @@ class ExperimentConfig(Config):
                     f"two arms have a run called '{name}'. Rename the arm with 'seed' in its name"
                 )
         return self
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _check_seeds(arm: str, settings: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from atlas.config import Config
 from atlas.lookup import nearest
+from atlas.reporting.claim_settings import ClaimSettings
 from atlas.store.run_folders import relative_path
 
 
@@ -37,8 +38,8 @@ class ArmConfig(Config):
     runs: tuple[ArmRun, ...] = Field(min_length=1, description="one entry per training seed")
 
 
-class ReportConfig(Config):
-    """Which arms a report compares, and how its intervals are computed."""
+class ReportConfig(ClaimSettings):
+    """Which arms a report compares, what it may claim, and how its intervals are computed."""
 
     title: str = Field(default="Critical steps against all steps", description="title of the page")
     arms: tuple[ArmConfig, ...] = Field(
@@ -52,6 +53,11 @@ class ReportConfig(Config):
         default=None,
         description="the arm that the headline is about; if none, the first arm that is "
         "neither reference nor base",
+    )
+    registration: str | None = Field(
+        default=None,
+        description="digest of the design, as `atlas run` writes it into the manifests of the "
+        "trainings; the report says whether they are the same",
     )
     seed: int = Field(default=0, description="seed of the bootstrap")
     resamples: int = Field(
