@@ -25,7 +25,7 @@ def run(
     from atlas.experiments.registration import register_design
     from atlas.experiments.run_stages import run_stages
     from atlas.experiments.tell_registration import tell_registration
-    from atlas.reporting.report import Report
+    from atlas.reporting.report import read_report
     from atlas.reporting.tables import format_main_table
     from atlas.terminal.console import SafeConsole
     from atlas.terminal.visible_text import print_text, print_whole, visible
@@ -60,7 +60,6 @@ def run(
         line(f"{number:3}/{len(stages)}  {stage.title:40} {seconds}  {stage.out}")
     report = stages[-1].out
     console.print()
-    written = (report / "report.json").read_bytes()
-    print_whole(console, format_main_table(Report.model_validate_json(written)))
+    print_whole(console, format_main_table(read_report(report)))
     line(f"\nreport: {(report / 'report.html').resolve()}")
     exit_if_nothing_worked(done)

@@ -49,9 +49,9 @@ class Manifest(BaseModel):
 
     `result_settings` are the settings in `config` that affect the result, by dotted name. `stamps`
     are the sizes and times of the outputs. `day` is the date on which the run was started; it stays
-    the same when the run is continued. `registration` is the digest of the design that was
-    registered before the run started, for a training of an experiment. `seal` is a digest of all
-    other fields. Manifests of earlier versions have none of them.
+    the same when the run is continued. `registration` is the digest of the design of the experiment
+    that the run is a part of, written before the run starts. `seal` is a digest of all other
+    fields. Manifests of earlier versions have none of these.
     """
 
     model_config = ConfigDict(frozen=True)
