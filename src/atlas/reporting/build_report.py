@@ -15,16 +15,23 @@ from atlas.presenting.svg import for_file
 from atlas.records import Problem
 from atlas.reporting.arm_styles import page_marks
 from atlas.reporting.arms import Arm, RunFolder, evaluations_of
-from atlas.reporting.budgets import measure_budget, measure_silencing, profile_selection
+from atlas.reporting.budgets import (
+    describe_method,
+    measure_budget,
+    measure_silencing,
+    profile_selection,
+)
 from atlas.reporting.compare_arms import compare_arms
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.document import write_document
+from atlas.reporting.failures import SplitEndings, count_endings
 from atlas.reporting.headline import write_findings, write_headline
 from atlas.reporting.measure import measure_split
 from atlas.reporting.notes import write_notes
 from atlas.reporting.origins import describe_origins
 from atlas.reporting.read_arms import read_arms
 from atlas.reporting.report import ArmReport, Report, Role, RunReport
+from atlas.reporting.write_csv import write_tables
 from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import Manifest, relative_path, run_input, start_run
@@ -65,6 +72,7 @@ def build_report(config: ReportConfig, out: StrPath) -> Manifest:
         )
         write_text(out / "report.html", page)
         write_text(out / "report.md", write_markdown(document))
+        write_tables(report, arms, out)
         write_text(out / REPORT_FILE, report.model_dump_json(indent=1) + "\n")
         problems = list(_left_out(arms))
         run.write_problems(problems)
@@ -117,12 +125,19 @@ def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> Ar
         label=arm.label,
         role=roles.get(arm.name, "control"),
         num_runs=len(arm.runs),
+        method=describe_method(arm),
         budget=measure_budget(arm),
         silencing=measure_silencing(arm),
         results=tuple(measure_split(arm, split, config) for split in splits),
         selection=profile_selection(arm),
         losses=tuple(training.loss for training in arm.trainings if training.loss),
+        endings=tuple(_endings(arm, split) for split in splits),
     )
+
+
+def _endings(arm: Arm, split: str) -> SplitEndings:
+    played = [run.evaluations[split] for run in arm.runs]
+    return count_endings(split, [(one.folder.name, list(one.episodes.values())) for one in played])
 
 
 def _describe_runs(arms: Iterable[Arm], out: Path) -> tuple[RunReport, ...]:

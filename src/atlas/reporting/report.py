@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 from atlas.records import CriticalKind, Record
+from atlas.reporting.failures import SplitEndings
 from atlas.reporting.position_bins import PositionBin
+from atlas.reporting.training_method import TrainingMethod
 from atlas.statistics.estimate import Estimate
 
 Role = Literal["base", "reference", "focus", "control"]
@@ -119,11 +121,13 @@ class ArmReport(Record):
     label: str
     role: Role
     num_runs: int
+    method: TrainingMethod | None = None
     budget: Budget | None
     silencing: Silencing | None = None
     results: tuple[SplitResult, ...]
     selection: SelectionProfile | None
     losses: tuple[LossCurve, ...]
+    endings: tuple[SplitEndings, ...] = ()
 
 
 class ArmComparison(Record):
