@@ -57,7 +57,7 @@ class XYPanel:
     title: str
     x_label: str
     series: tuple[XYSeries, ...]
-    level: Estimate = Estimate()
+    level: Estimate
 
 
 def draw_xy_panels(
