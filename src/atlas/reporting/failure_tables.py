@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from atlas.presenting.table import Cell, RowGroup, Table, TableRow
 from atlas.presenting.wording import DASH, MAX_LABEL, share, thousands
-from atlas.reporting.failures import ENDING_KINDS, SIGNS, EndingKind, Sign, SignCount, SplitEndings
+from atlas.reporting.failures import ENDING_KINDS, SIGNS, EndingKind, Sign, SignCount, ScopeEndings
 from atlas.reporting.report import ArmReport, Report
 from atlas.reporting.tables import arm_rows
 from atlas.reporting.verdicts import split_label
@@ -31,15 +31,15 @@ SIGN_LABELS: dict[Sign, str] = {
 WITH_EXAMPLE: tuple[EndingKind, ...] = ENDING_KINDS[1:]
 BROKEN: tuple[EndingKind, ...] = ("refused", "broke", "unknown")
 MAX_PATH = 200
-CellsOf = Callable[[SplitEndings, ArmReport], tuple[Cell, ...]]
+CellsOf = Callable[[ScopeEndings, ArmReport], tuple[Cell, ...]]
 
 
 def ending_table(report: Report) -> Table:
-    """How many episodes of each arm ended in which way, on each split."""
+    """How many episodes of each arm ended in which way, on each scope."""
     seen = {one.kind for _, found in _all(report) for one in found.endings}
     kinds = [kind for kind in ENDING_KINDS if kind in seen]
 
-    def cells(found: SplitEndings, arm: ArmReport) -> Iterator[Cell]:
+    def cells(found: ScopeEndings, arm: ArmReport) -> Iterator[Cell]:
         yield Cell(arm.label)
         yield Cell(thousands(found.num_episodes), tone="muted")
         for kind in kinds:
@@ -58,7 +58,7 @@ def sign_table(report: Report) -> Table:
     counts = [found.signs[sign] for _, found in _all(report) for sign in SIGNS]
     is_known = any(count.num_failed_known for count in counts)
 
-    def cells(found: SplitEndings, arm: ArmReport) -> tuple[Cell, ...]:
+    def cells(found: ScopeEndings, arm: ArmReport) -> tuple[Cell, ...]:
         signs = (_sign_cell(found.signs[sign]) for sign in SIGNS)
         return (Cell(arm.label), Cell(thousands(found.num_failed), tone="muted"), *signs)
 
@@ -73,7 +73,7 @@ def example_table(report: Report) -> Table:
     """Each way in which episodes failed, with the recorded reason and an episode to look at."""
     paths = {name: run.path for run in report.runs for name in run.names}
 
-    def rows(found: SplitEndings, place: int, arm: ArmReport) -> Iterator[TableRow]:
+    def rows(found: ScopeEndings, place: int, arm: ArmReport) -> Iterator[TableRow]:
         for ending in found.endings:
             if ending.kind not in WITH_EXAMPLE:
                 continue
@@ -91,14 +91,14 @@ def example_table(report: Report) -> Table:
 
     groups = [
         RowGroup(
-            split_label(split),
+            split_label(scope.name),
             tuple(
                 row
                 for place, arm in enumerate(report.arms)
                 for row in rows(arm.endings[index], place, arm)
             ),
         )
-        for index, split in enumerate(report.splits)
+        for index, scope in enumerate(report.scopes)
     ]
     return Table(
         "Episodes to look at, the first of each kind (atlas show RUN --trajectory ID)",
@@ -109,17 +109,17 @@ def example_table(report: Report) -> Table:
     )
 
 
-def _all(report: Report) -> Iterator[tuple[ArmReport, SplitEndings]]:
+def _all(report: Report) -> Iterator[tuple[ArmReport, ScopeEndings]]:
     return ((arm, found) for arm in report.arms for found in arm.endings)
 
 
 def _groups(report: Report, cells: CellsOf) -> tuple[RowGroup, ...]:
     return tuple(
         RowGroup(
-            split_label(split),
+            split_label(scope.name),
             arm_rows(cells(arm.endings[index], arm) for arm in report.arms),
         )
-        for index, split in enumerate(report.splits)
+        for index, scope in enumerate(report.scopes)
     )
 
 

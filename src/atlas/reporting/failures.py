@@ -56,10 +56,10 @@ class SignCount(Record):
     num_success_known: int
 
 
-class SplitEndings(Record):
-    """The endings of the episodes of an arm on one split, all its runs together."""
+class ScopeEndings(Record):
+    """The endings of the episodes of an arm on one scope, all its runs together."""
 
-    split: str
+    scope: str
     num_episodes: int
     num_failed: int
     endings: tuple[Ending, ...]
@@ -82,14 +82,14 @@ def ending_of(episode: TrajectoryFacts) -> EndingKind:
 
 
 def count_endings(
-    split: str, runs: Sequence[tuple[str, Sequence[TrajectoryFacts]]]
-) -> SplitEndings:
-    """Count the episodes of an arm on a split; `runs` holds each run's name and episodes."""
+    scope: str, runs: Sequence[tuple[str, Sequence[TrajectoryFacts]]]
+) -> ScopeEndings:
+    """Count the episodes of an arm on a scope; `runs` holds each run's name and episodes."""
     episodes = [(name, episode) for name, played in runs for episode in played]
     failed = [one for _, one in episodes if one.is_valid and one.status != "success"]
     succeeded = [one for _, one in episodes if one.status == "success"]
-    return SplitEndings(
-        split=split,
+    return ScopeEndings(
+        scope=scope,
         num_episodes=len(episodes),
         num_failed=len(failed),
         endings=tuple(_endings(episodes)),

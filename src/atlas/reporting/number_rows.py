@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 from atlas.records import Record
-from atlas.reporting.failures import SplitEndings
+from atlas.reporting.failures import ScopeEndings
 from atlas.reporting.report import ArmReport, Report, SourcedEstimate
 from atlas.statistics.estimate import Estimate
 
@@ -130,7 +130,7 @@ def _selected(arm: ArmReport) -> Iterator[NumberRow]:
 
 def _endings(arm: ArmReport) -> Iterator[NumberRow]:
     for found in arm.endings:
-        like = NumberRow(arm.name, split=found.split, n=found.num_episodes)
+        like = NumberRow(arm.name, split=found.scope, n=found.num_episodes)
         like = replace(like, source=SOURCE_SEPARATOR.join(found.sources))
         for ending in found.endings:
             reason = f": {ending.reason}" if ending.reason else ""
@@ -138,7 +138,7 @@ def _endings(arm: ArmReport) -> Iterator[NumberRow]:
         yield from _signs(found, like)
 
 
-def _signs(found: SplitEndings, like: NumberRow) -> Iterator[NumberRow]:
+def _signs(found: ScopeEndings, like: NumberRow) -> Iterator[NumberRow]:
     for sign, count in found.signs.items():
         for where, number, known in (
             ("failed", count.num_failed, count.num_failed_known),

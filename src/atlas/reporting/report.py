@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from atlas.errors import DataError
 from atlas.records import CriticalKind, Record
 from atlas.reporting.claim_settings import Average
-from atlas.reporting.failures import SplitEndings
+from atlas.reporting.failures import ScopeEndings
 from atlas.reporting.position_bins import PositionBin
 from atlas.reporting.training_method import TrainingMethod
 from atlas.statistics.estimate import Estimate
@@ -194,6 +194,18 @@ class LossCurve(Record):
     source: str
 
 
+class SkillResult(Record):
+    """The accuracy of an arm on a standard task, and its difference from the untuned model.
+
+    Both are means over the arm's runs. There is no difference without an untuned model.
+    """
+
+    task: str
+    num_items: int
+    accuracy: SourcedEstimate
+    difference: SourcedEstimate | None
+
+
 class ArmReport(Record):
     """Everything about one arm.
 
@@ -211,7 +223,8 @@ class ArmReport(Record):
     scopes: tuple[ScopeResult, ...]
     selection: SelectionProfile | None
     losses: tuple[LossCurve, ...]
-    endings: tuple[SplitEndings, ...] = ()
+    endings: tuple[ScopeEndings, ...] = ()
+    skills: tuple[SkillResult, ...] = ()
 
 
 class BrokenAsFailed(Record):
@@ -264,6 +277,29 @@ class ArmComparison(Record):
     num_lower: int
     num_tied: int
     broken_as_failed: BrokenAsFailed | None
+
+
+class UnitArm(Record):
+    """One arm on one unit: its rate, and how it compares with the reference.
+
+    `improvement` is the probability that a training of the arm has a higher rate than one of the
+    reference. Both are None for the reference.
+    """
+
+    arm: str
+    success_rate: SourcedEstimate
+    difference: SourcedEstimate | None
+    improvement: SourcedEstimate | None
+
+
+class UnitReport(Record):
+    """All arms on one environment of a scope or, where a scope has only one, on one task group."""
+
+    scope: str
+    kind: Literal["environment", "group"]
+    unit: str
+    num_tasks: int
+    arms: tuple[UnitArm, ...]
 
 
 class Note(Record):
@@ -326,6 +362,7 @@ class Report(Record):
     arms: tuple[ArmReport, ...]
     seed_noise: tuple[SeedNoise, ...]
     comparisons: tuple[ArmComparison, ...]
+    units: tuple[UnitReport, ...] = ()
     runs: tuple[RunReport, ...]
 
     def arm(self, name: str) -> ArmReport:
