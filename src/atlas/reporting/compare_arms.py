@@ -20,8 +20,9 @@ from atlas.reporting.measure import (
     sourced,
 )
 from atlas.reporting.report import ArmComparison, ArmVerdict, Family, SourcedEstimate
+from atlas.statistics.holm import holm_adjust
 from atlas.statistics.intervals import wilson_interval
-from atlas.statistics.paired_difference import PairedDifference, holm_adjust, paired_bootstrap
+from atlas.statistics.paired_difference import PairedDifference, paired_bootstrap
 
 ALL_ALIKE = "all tasks came out alike; limits from the Wilson limit of another outcome"
 FAMILIES: tuple[Family, ...] = ("reference", "base", "focus")
