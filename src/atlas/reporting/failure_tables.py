@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from atlas.presenting.table import Cell, RowGroup, Table, TableRow
 from atlas.presenting.wording import DASH, MAX_LABEL, share, thousands
-from atlas.reporting.failures import ENDING_KINDS, SIGNS, EndingKind, Sign, SignCount, ScopeEndings
+from atlas.reporting.failures import ENDING_KINDS, SIGNS, EndingKind, ScopeEndings, Sign, SignCount
 from atlas.reporting.report import ArmReport, Report
 from atlas.reporting.tables import arm_rows
 from atlas.reporting.verdicts import split_label

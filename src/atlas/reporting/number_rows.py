@@ -6,11 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 from atlas.records import Record
+from atlas.reporting.cost_tables import COSTS, cost_share
 from atlas.reporting.failures import ScopeEndings
+from atlas.reporting.paper_figures import PAPER
+from atlas.reporting.paper_table import paper_pairs, paper_side
 from atlas.reporting.report import ArmReport, Report, SourcedEstimate
-from atlas.statistics.estimate import Estimate
 
 SOURCE_SEPARATOR = "; "
+OUR_MEAN = "mean over the scopes of this side; an interval if there is one scope"
+# Fields of a comparison that are not estimates.
+PLAIN_FIELDS = (
+    *("block", "claim", "verdict", "within_margin", "average", "p_value", "p_mid", "p_adjusted"),
+    *("seed_sd", "tipping_seed_sd", "minimum_detectable", "num_higher", "num_lower", "num_tied"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +43,22 @@ COLUMNS = tuple(column.name for column in fields(NumberRow))
 
 def number_tables(report: Report) -> dict[str, list[NumberRow]]:
     """The rows of each table of the page, by the name of its file."""
-    tables = {
-        "success": [row for arm in report.arms for row in _results(arm)],
-        "groups": [row for arm in report.arms for row in _groups(arm)],
+    of_arms = {
+        "success": _scopes,
+        "splits": _splits,
+        "groups": _groups,
+        "budgets": _budget,
+        "silencing": _silencing,
+        "selected_steps": _selected,
+        "endings": _endings,
+        "skills": _skills,
+    }
+    tables = {name: [row for arm in report.arms for row in of(arm)] for name, of in of_arms.items()}
+    tables |= {
         "differences": list(_differences(report)),
-        "budgets": [row for arm in report.arms for row in _budget(arm)],
-        "silencing": [row for arm in report.arms for row in _silencing(arm)],
-        "selected_steps": [row for arm in report.arms for row in _selected(arm)],
-        "endings": [row for arm in report.arms for row in _endings(arm)],
+        "units": list(_units(report)),
+        "costs": list(_costs(report)),
+        "paper": list(_paper(report)),
     }
     return {name: rows for name, rows in tables.items() if rows}
 
@@ -73,7 +89,22 @@ def plain_row(quantity: str, value: float | str | None, like: NumberRow) -> Numb
     return replace(like, quantity=quantity, value=value)
 
 
-def _results(arm: ArmReport) -> Iterator[NumberRow]:
+def _scopes(arm: ArmReport) -> Iterator[NumberRow]:
+    for result in arm.scopes:
+        like = NumberRow(arm.name, split=result.scope, n=result.num_tasks)
+        for average, rate in result.rates.items():
+            yield row_of(f"success_rate, {average} alike", rate, like)
+        for number, rate in enumerate(result.run_rates, start=1):
+            yield row_of(f"success_rate, training {number}", rate, like)
+        yield row_of("seed_sd", result.seed_sd, like)
+        if (figures := result.repetitions) is not None:
+            repeated = replace(like, n=figures.num_tasks)
+            for k, share in figures.pass_hat.items():
+                yield row_of(f"pass^{k}", share, repeated)
+            yield row_of("flip_rate", figures.flip_rate, repeated)
+
+
+def _splits(arm: ArmReport) -> Iterator[NumberRow]:
     for result in arm.results:
         like = NumberRow(arm.name, split=result.split, n=result.total.num_valid.value)
         yield from rows_of(result.total, like)
@@ -88,12 +119,55 @@ def _groups(arm: ArmReport) -> Iterator[NumberRow]:
 
 def _differences(report: Report) -> Iterator[NumberRow]:
     for row in report.comparisons:
-        like = NumberRow(row.arm, row.against, row.split, n=row.num_tasks)
+        like = NumberRow(row.arm, row.against, row.scope, n=row.num_tasks)
         yield from rows_of(row, like)
-        for name in type(row).model_fields:
-            value = getattr(row, name)
-            if name not in COLUMNS and not isinstance(value, Estimate | Record | tuple):
-                yield plain_row(name, value, like)
+        for average, difference in row.averages.items():
+            yield row_of(f"success_difference, {average} alike", difference, like)
+        if (failed := row.broken_as_failed) is not None:
+            yield row_of("success_difference, broken as failed", failed.success_difference, like)
+            yield plain_row("p_value, broken as failed", failed.p_value, like)
+        for name in PLAIN_FIELDS:
+            yield plain_row(name, getattr(row, name), like)
+
+
+def _units(report: Report) -> Iterator[NumberRow]:
+    for unit in report.units:
+        for one in unit.arms:
+            like = NumberRow(one.arm, split=unit.scope, environment=unit.unit, n=unit.num_tasks)
+            yield row_of("success_rate", one.success_rate, like)
+            against = replace(like, against=report.reference)
+            for name in ("difference", "improvement"):
+                if (number := getattr(one, name)) is not None:
+                    yield row_of(name, number, against)
+
+
+def _costs(report: Report) -> Iterator[NumberRow]:
+    against = report.arm(report.reference)
+    for arm in report.arms:
+        for field in COSTS:
+            if arm.budget is not None and (part := cost_share(arm, against, field)) is not None:
+                like = NumberRow(arm.name, against.name, n=arm.num_runs)
+                sources = SOURCE_SEPARATOR.join(getattr(arm.budget, field).sources)
+                yield plain_row(f"{field}, share", part, replace(like, source=sources))
+
+
+def _paper(report: Report) -> Iterator[NumberRow]:
+    for row, arm in paper_pairs(report):
+        like = NumberRow(arm.name, against=f"{row.title}, {row.model}")
+        for side, paper in (("held_in", row.held_in), ("held_out", row.held_out)):
+            of_paper = replace(like, split=side, method="single run", source=PAPER)
+            yield plain_row("success_rate, paper", round(paper / 100, 6), of_paper)
+            ours = paper_side(report, arm, side)
+            known = replace(like, split=side, value=ours.value, low=ours.low, high=ours.high)
+            yield replace(known, quantity="success_rate, ours", method=OUR_MEAN)
+
+
+def _skills(arm: ArmReport) -> Iterator[NumberRow]:
+    for skill in arm.skills:
+        like = NumberRow(arm.name, environment=skill.task, n=skill.num_items)
+        yield row_of("accuracy", skill.accuracy, like)
+        if skill.difference is not None:
+            yield row_of("accuracy_difference", skill.difference, like)
 
 
 def _budget(arm: ArmReport) -> Iterator[NumberRow]:

@@ -13,20 +13,15 @@ from pydantic import BaseModel
 
 from atlas.errors import RunError
 from atlas.reporting.arms import Arm, RunFolder, SkillScores
+from atlas.reporting.difference_interval import difference_interval
 from atlas.reporting.report import SkillResult, SourcedEstimate
 from atlas.statistics.bootstrap import Floats
-from atlas.statistics.checkpoint_difference import checkpoint_difference
-from atlas.statistics.crossed_difference import crossed_difference, estimate_seed_variance
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.rates import success_rate
 from atlas.store.record_files import read_records
 
 ITEMS_FILE = "items.jsonl"
 ACCURACY = "Wilson score interval over items, with the noise of training where an arm has several"
-OF_METHODS = "paired by item, t interval with the noise of items and of training runs"
-OF_CHECKPOINTS = "paired by item, interval of these checkpoints"
-# A difference is about the method from this number of trainings on.
-MIN_TRAININGS = 3
 
 
 class _Item(BaseModel):
@@ -85,15 +80,9 @@ def measure_skills(arm: Arm, base: Arm | None, confidence: float) -> tuple[Skill
 
 def _difference(arm: Arm, base: Arm, task: str, confidence: float) -> SourcedEstimate:
     after, before = _values(arm, task), _values(base, task)
-    trained = (bool(arm.trainings), bool(base.trainings))
-    if max(len(arm.trainings), len(base.trainings)) < MIN_TRAININGS:
-        between = checkpoint_difference(after, before, trained=trained, confidence=confidence)
-        return _sourced(between.difference, OF_CHECKPOINTS, task, arm, base)
-    seeds = estimate_seed_variance([after, before])
-    crossed = crossed_difference(
-        after, before, seeds=seeds, trained=trained, confidence=confidence
-    )
-    return _sourced(crossed.difference, OF_METHODS, task, arm, base)
+    pool = [values for one, values in ((arm, after), (base, before)) if one.trainings]
+    found, method = difference_interval(((arm, after), (base, before)), pool, confidence)
+    return _sourced(found, method, task, arm, base)
 
 
 def _check_items(arm: str, skills: SkillScores, first: SkillScores) -> None:

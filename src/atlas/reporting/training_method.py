@@ -21,6 +21,7 @@ class TrainingMethod(Record):
     training: dict[str, Any]
     model: str
 
+    @property
     def takes_all_steps(self) -> bool:
         """Whether every step was supervised, whatever the settings of the selection say."""
         return self.selector == "all"
