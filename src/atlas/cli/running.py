@@ -23,7 +23,7 @@ def run(
     from atlas.experiments.config import ExperimentConfig
     from atlas.experiments.plan_experiment import plan_experiment
     from atlas.experiments.run_stages import run_stages
-    from atlas.reporting.report import Report
+    from atlas.reporting.report import read_report
     from atlas.reporting.tables import format_main_table
     from atlas.terminal.console import SafeConsole
     from atlas.terminal.visible_text import print_text, print_whole, visible
@@ -55,7 +55,6 @@ def run(
         line(f"{number:3}/{len(stages)}  {stage.title:40} {seconds}  {stage.out}")
     report = stages[-1].out
     console.print()
-    written = (report / "report.json").read_bytes()
-    print_whole(console, format_main_table(Report.model_validate_json(written)))
+    print_whole(console, format_main_table(read_report(report)))
     line(f"\nreport: {(report / 'report.html').resolve()}")
     exit_if_nothing_worked(done)

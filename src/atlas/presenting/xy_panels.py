@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LEFT, GAP, TOP, BOTTOM, PANEL_HEIGHT, MARGIN = 0.62, 0.3, 0.34, 0.52, 1.9, 0.1
 LEGEND_LINE, ENTRIES_PER_LINE = 0.2, 4
 SIZE = 6.0
+# Single marks are drawn this share of the axis apart, so that equal places do not hide each other.
+DODGE = 0.012
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +95,18 @@ def _draw_panel(axes: Axes, panel: XYPanel, is_first: bool) -> None:
     axes.tick_params(axis="y", labelleft=is_first, labelsize=7.5)
     if panel.level.value is not None:
         axes.axhline(panel.level.value, color=MUTED, linewidth=0.9, linestyle=DOTTED, zorder=1)
+    marks = [one for one in panel.series if not one.is_curve]
+    reach = axes.get_xlim()[1]
     for one in panel.series:
-        _draw_series(axes, one)
+        place = 0.0 if one.is_curve else marks.index(one) - (len(marks) - 1) / 2
+        _draw_series(axes, one, place * DODGE * reach)
 
 
 def _set_limits(axes: Axes, points: Sequence[XYPoint], level: Estimate) -> None:
     """Limits from 0 to a little more than the largest value, at most 100 % of a rate."""
     places = [point.x for point in points if point.x is not None]
     tops = [float(limit) for point in points for limit in _values(point.y)] + [*_values(level)]
-    axes.set_xlim(0, 1.06 * max(places, default=1.0) or 1.0)
+    axes.set_xlim(0, 1.08 * max(places, default=1.0) or 1.0)
     axes.set_ylim(0, min(1.02, 1.08 * max([0.05, *tops])))
 
     def in_percent(value: float, _: float) -> str:
@@ -111,22 +116,26 @@ def _set_limits(axes: Axes, points: Sequence[XYPoint], level: Estimate) -> None:
     axes.yaxis.set_major_formatter(in_percent)
 
 
-def _draw_series(axes: Axes, series: XYSeries) -> None:
+def _draw_series(axes: Axes, series: XYSeries, shift: float) -> None:
     style = series.style
-    points = sorted(filter(_is_shown, series.points), key=lambda point: point.x or 0.0)
+    points = sorted(
+        (float(point.x) + shift, float(point.y.value), point.y.limits)
+        for point in series.points
+        if point.x is not None and point.y.value is not None
+    )
     if series.is_curve and len(points) > 1:
-        xs, ys = [point.x for point in points], [point.y.value for point in points]
-        axes.plot(xs, ys, color=style.color, linewidth=1.3, zorder=2)  # type: ignore[arg-type]
+        xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
+        axes.plot(xs, ys, color=style.color, linewidth=1.3, zorder=2)
     face, edge, edge_width = (
         (PAPER, style.color, 1.4) if style.hollow else (style.color, PAPER, 0.8)
     )
-    for point in points:
-        if point.y.limits is not None:
+    for x, y, limits in points:
+        if limits is not None:
             line: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "round", "zorder": 3}
-            axes.plot([point.x, point.x], point.y.limits, color=style.color, **line)
+            axes.plot([x, x], limits, color=style.color, **line)
         axes.plot(
-            [point.x],
-            [point.y.value],
+            [x],
+            [y],
             marker=style.mark,
             markersize=SIZE * MARK_SIZES.get(style.mark, 1.0),
             color=style.color,

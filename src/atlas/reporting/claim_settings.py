@@ -7,10 +7,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from atlas.config import Config
+from atlas.statistics.group_difference import FEWEST_GROUPS
 
 Average = Literal["tasks", "environments", "groups"]
-# `generalize_over: group` needs at least this many groups.
-MIN_GROUPS = 5
 
 
 class PrimaryComparison(Config):
@@ -44,8 +43,8 @@ class ClaimSettings(Config):
         default=None,
         gt=0,
         lt=100,
-        description="a difference of success, in points, that does not matter: the report then says "
-        "which arms are not worse by more, and which are alike; if none, it says neither",
+        description="a difference of success, in points, that does not matter: the report then "
+        "says which arms are not worse by more, and which are alike; if none, it says neither",
     )
     primary: PrimaryComparison | None = Field(
         default=None,
@@ -67,7 +66,7 @@ class ClaimSettings(Config):
     generalize_over: Literal["none", "group"] = Field(
         default="none",
         description="group: verdicts are about groups of tasks like these, not only about these "
-        f"groups; needs `average: groups` and at least {MIN_GROUPS} groups",
+        f"groups; needs `average: groups` and at least {FEWEST_GROUPS} groups",
     )
 
     @model_validator(mode="after")

@@ -6,18 +6,20 @@ Nothing is tested here: the intervals are not corrected for their number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atlas.reporting.arms import Arm
 from atlas.reporting.claim_settings import Average
-from atlas.reporting.difference_interval import MIN_TRAININGS, difference_interval
-from atlas.reporting.report import Scope, SourcedEstimate, UnitArm, UnitReport
+from atlas.reporting.claim_tests import ArmValues, ComparisonSettings, compare_values
+from atlas.reporting.compare_arms import OVER_CHECKPOINTS, OVER_METHODS
+from atlas.reporting.config import ReportConfig
+from atlas.reporting.measure import scope_sources, sourced
+from atlas.reporting.report import Scope, UnitArm, UnitReport
 from atlas.reporting.scopes import scope_values, task_labels
-from atlas.statistics.bootstrap import Floats
 from atlas.statistics.improvement import probability_of_improvement
 from atlas.statistics.rates import success_rate
 
@@ -26,87 +28,74 @@ IMPROVEMENT = "share of pairs of trainings, Newcombe's interval for the Mann-Whi
 
 
 @dataclass(frozen=True, slots=True)
-class _Cells:
-    """Successes of an arm on a scope [R, T], NaN where no repetition is valid."""
+class _Column:
+    """Successes of an arm on a scope, NaN where no repetition is valid, and their sources."""
 
-    arm: Arm
-    values: Floats
-    files: tuple[str, ...]
+    values: ArmValues
+    sources: tuple[str, ...]
+
+    def inside(self, tasks: NDArray[np.bool_]) -> ArmValues:
+        """The values on some of the tasks."""
+        return replace(self.values, values=self.values.values[:, tasks])
 
 
 def compare_units(
-    arms: Sequence[Arm], scopes: Sequence[Scope], reference: str, confidence: float
+    arms: Sequence[Arm], scopes: Sequence[Scope], config: ReportConfig
 ) -> tuple[UnitReport, ...]:
     """All units of all scopes that have more than one."""
-    return tuple(
-        report for scope in scopes for report in _compare(arms, scope, reference, confidence)
-    )
+    return tuple(report for scope in scopes for report in _compare(arms, scope, config))
 
 
-def _compare(
-    arms: Sequence[Arm], scope: Scope, reference: str, confidence: float
-) -> Iterator[UnitReport]:
+def _compare(arms: Sequence[Arm], scope: Scope, config: ReportConfig) -> Iterator[UnitReport]:
     kind: Literal["environment", "group"] = "environment"
     if len(scope.environments) < 2:
         kind = "group"
-    units = _units(arms[0], scope, f"{kind}s")
+    units = _units(arms[0], scope, "groups" if kind == "group" else "environments")
     if len(set(units)) < 2:
         return
-    cells = [_cells(arm, scope) for arm in arms]
-    against = next(one for one in cells if one.arm.name == reference)
+    columns = [
+        _Column(
+            ArmValues(arm.name, scope_values(arm, scope, "success"), arm.name != config.base),
+            scope_sources(arm, scope, "outcome.status"),
+        )
+        for arm in arms
+    ]
+    against = next(one for one in columns if one.values.name == config.reference)
     for unit in dict.fromkeys(units):
-        inside = np.array([one == unit for one in units])
-        pool = [one.values[:, inside] for one in cells if one.arm.trainings]
+        tasks = np.array([one == unit for one in units])
         yield UnitReport(
             scope=scope.name,
             kind=kind,
             unit=unit,
-            num_tasks=int(inside.sum()),
+            num_tasks=int(tasks.sum()),
             arms=tuple(
-                _measure(one, against, inside, pool, f"[{kind}={unit}]", confidence)
-                for one in cells
+                _measure(one, against, columns, tasks, config.confidence) for one in columns
             ),
         )
 
 
 def _measure(
-    own: _Cells,
-    against: _Cells,
-    inside: NDArray[np.bool_],
-    pool: Sequence[Floats],
-    where: str,
+    own: _Column,
+    against: _Column,
+    columns: Sequence[_Column],
+    tasks: NDArray[np.bool_],
     confidence: float,
 ) -> UnitArm:
-    sources = tuple(f"{file}#outcome.status{where}" for file in own.files)
-    a, b = own.values[:, inside], against.values[:, inside]
-    rate = success_rate(a, confidence=confidence).rate
-    measured = UnitArm(
-        arm=own.arm.name,
-        success_rate=SourcedEstimate(**rate.model_dump(), method=RATE, sources=sources),
-        difference=None,
-        improvement=None,
-    )
+    arm, reference = own.inside(tasks), against.inside(tasks)
+    rate = success_rate(arm.values, confidence=confidence).rate
+    measured = UnitArm(arm=arm.name, success_rate=sourced(rate, RATE, own.sources))
     if own is against:
         return measured
-    both = (*sources, *(f"{file}#outcome.status{where}" for file in against.files))
-    pairs = ((own.arm, a), (against.arm, b))
-    difference, method = difference_interval(pairs, pool, confidence)
-    known = {"difference": SourcedEstimate(**difference.model_dump(), method=method, sources=both)}
-    if max(len(own.arm.trainings), len(against.arm.trainings)) >= MIN_TRAININGS:
-        share = probability_of_improvement(a, b, confidence=confidence)
-        improvement = SourcedEstimate(**share.model_dump(), method=IMPROVEMENT, sources=both)
-        known["improvement"] = improvement
+    settings = ComparisonSettings(None, None, None, None, confidence)
+    test = compare_values(arm, reference, [one.inside(tasks) for one in columns], settings)
+    sources = (*own.sources, *against.sources)
+    method = OVER_METHODS if test.claim == "methods" else OVER_CHECKPOINTS
+    known: dict[str, Any] = {"claim": test.claim}
+    known["difference"] = sourced(test.difference, method, sources)
+    if test.claim == "methods":
+        likely = probability_of_improvement(arm.values, reference.values, confidence=confidence)
+        known["improvement"] = sourced(likely, IMPROVEMENT, sources)
     return measured.model_copy(update=known)
-
-
-def _cells(arm: Arm, scope: Scope) -> _Cells:
-    files = (
-        f"{repetition.folder.name}/episodes.jsonl"
-        for run in arm.runs
-        for split in scope.splits
-        for repetition in run.evaluations[split].repetitions
-    )
-    return _Cells(arm, scope_values(arm, scope, "success"), tuple(files))
 
 
 def _units(arm: Arm, scope: Scope, average: Average) -> list[str]:

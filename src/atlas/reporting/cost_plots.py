@@ -58,7 +58,8 @@ def plot_cost(report: Report) -> Plot | None:
     ]
     caption = (
         f"Success rate with {100 * report.confidence:g}{PERCENT} interval over what the training "
-        f"took, relative to {against.label}. Further left is cheaper.{_about_level(report)}"
+        f"took, relative to {against.label}. Further left is cheaper; marks at "
+        "one place are drawn side by side.{_about_level(report)}"
     )
     return draw_xy_panels("cost", "Success over cost", caption, panels, len(costs))
 

@@ -27,7 +27,8 @@ COSTS = {
 def cost_table(report: Report) -> Table:
     """Supervised tokens and training time beside success and its difference to the reference."""
     against = report.arm(report.reference)
-    rows = {(row.arm, row.scope): row for row in report.comparisons if row.block == "reference"}
+    compared = (row for row in report.comparisons if row.against == against.name)
+    rows = {(row.arm, row.scope): row for row in compared}
 
     def cells(arm: ArmReport, result: ScopeResult) -> tuple[Cell, ...]:
         row = rows.get((arm.name, result.scope))

@@ -58,8 +58,7 @@ def _difference_table(report: Report, block: Block) -> Table:
             Cell(points(success), points_interval(success)),
             claim_cell(row, report),
             Cell(_limit(row)),
-            Cell(p_text(row.p_value), "" if row.p_mid is None else f"mid-p {p_text(row.p_mid)}"),
-            Cell(p_text(row.p_adjusted)),
+            Cell(p_text(row.p_adjusted), _raw_p(row)),
             Cell(f"{row.num_higher} / {row.num_lower} / {row.num_tied}"),
             Cell(decimal(score, sign=True), decimal_interval(score, sign=True)),
         )
@@ -69,7 +68,7 @@ def _difference_table(report: Report, block: Block) -> Table:
         caption=f"{block_title(report, block)}, on the same tasks",
         columns=(
             *("Against" if block == "focus" else "Arm", "Success, points", "What it says"),
-            *("Limits of it, points", "p", "p adjusted", "Higher / lower / same", "Score"),
+            *("Its limits", "p adjusted", "Higher / lower / same", "Score"),
         ),
         groups=tuple(
             RowGroup(
@@ -83,16 +82,27 @@ def _difference_table(report: Report, block: Block) -> Table:
     )
 
 
+def _raw_p(row: ArmComparison) -> str:
+    """The p-values before the correction."""
+    mid = "" if row.p_mid is None else f", mid-p {p_text(row.p_mid)}"
+    return "" if row.p_value is None else f"p {p_text(row.p_value)}{mid}"
+
+
 def _limit(row: ArmComparison) -> str:
-    """What the comparison could have seen, and how much seeds may vary before it says nothing."""
+    """How far a claim reaches: what would have been seen, or which noise of seeds explains it."""
     known = []
-    if row.minimum_detectable is not None:
-        known.append(f"could have seen {100 * row.minimum_detectable:.1f}")
-    if row.tipping_seed_sd is not None:
-        known.append(f"chance if seeds vary by {100 * row.tipping_seed_sd:.1f}")
-    if row.claim != "checkpoints" and row.seed_sd is not None:
+    if row.claim == "checkpoints":
+        if row.verdict == "differ" and row.tipping_seed_sd is not None:
+            known.append(_tipping(100 * row.tipping_seed_sd))
+    elif row.seed_sd is not None:
         known.append(f"SD of seeds {100 * row.seed_sd:.1f}")
-    return "; ".join(known) or DASH
+    if row.verdict in ("undecided", "no_difference") and row.minimum_detectable is not None:
+        known.append(f"could have seen {100 * row.minimum_detectable:.1f}")
+    return ", ".join(known) or DASH
+
+
+def _tipping(sd: float) -> str:
+    return f"chance if seeds vary by {sd:.1f}" if round(sd, 1) else "chance if seeds vary at all"
 
 
 def _average_table(report: Report) -> Table:

@@ -157,8 +157,8 @@ def _details(report: Report) -> Iterator[ReportSection]:
 
     lead = (
         "Arms whose selector and ratio are those of the paper. The paper has other models and "
-        "environments, so the rates differ; what can be compared is the order of the arms. Its "
-        "numbers are single runs without intervals."
+        "environments, so the rates cannot be compared; the differences from training on all steps "
+        "can, with care: those of the paper are differences of single runs."
     )
     yield _section("paper", "Beside the paper", lead, tables=[paper_table(report)])
 
@@ -175,7 +175,7 @@ def _inputs(report: Report) -> Iterator[ReportSection]:
     plots, tables = [plot_arm_positions(report)], (kind_table(report), position_table(report))
     yield _section("selections", "Where the critical steps lie", lead, plots, tables, items)
 
-    lead = "Arms supervise different tokens, so a lower curve does not mean a better agent."
+    lead = "Arms supervise different tokens, so a lower curve does not mean more success."
     yield _section("losses", "Training loss", lead, [plot_losses(report)])
 
     lead = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from atlas.presenting.table import Cell, RowGroup, Table, TableRow
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone
 from atlas.presenting.wording import DASH, MAX_LABEL, share, thousands
 from atlas.reporting.failures import ENDING_KINDS, SIGNS, EndingKind, ScopeEndings, Sign, SignCount
 from atlas.reporting.report import ArmReport, Report
@@ -45,7 +45,9 @@ def ending_table(report: Report) -> Table:
         for kind in kinds:
             number = found.count(kind)
             note = share(number, found.num_episodes) if number else ""
-            tone = "caution" if number and kind in BROKEN else "" if number else "muted"
+            tone: Tone = ""
+            if not number or kind in BROKEN:
+                tone = "caution" if number else "muted"
             yield Cell(thousands(number), note, tone)
 
     groups = _groups(report, lambda found, arm: tuple(cells(found, arm)))

@@ -7,9 +7,7 @@ the settings of its selection and its ratio, never by its label.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from atlas.reporting.training_method import TrainingMethod
 
@@ -35,7 +33,7 @@ class PaperRow:
     ratio: float | None
     held_in: float
     held_out: float
-    settings: Mapping[str, str] = MappingProxyType({})
+    settings: tuple[tuple[str, str], ...] = ()
 
     def is_of(self, method: TrainingMethod) -> bool:
         """Whether an arm was trained on steps that were selected in the same way."""
@@ -43,12 +41,12 @@ class PaperRow:
             return False
         if self.ratio is None:
             return True
-        is_same = all(method.selection.get(name) == value for name, value in self.settings.items())
+        is_same = all(method.selection.get(name) == value for name, value in self.settings)
         return is_same and method.ratio is not None and abs(method.ratio - self.ratio) < 1e-9
 
 
 ALL, CRITICAL = ("all",), ("oracle", "annotated")
-HIGHEST = MappingProxyType({"selector.band": "high"})
+HIGHEST = (("selector.band", "high"),)
 PAPER_ROWS = (
     PaperRow("all steps", LLAMA, ALL, None, 60.52, 36.18),
     PaperRow("critical steps, 30 %", LLAMA, CRITICAL, RATIO, 65.91, 38.36),

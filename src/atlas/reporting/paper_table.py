@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from atlas.presenting.table import Cell, Table, TableRow, plain_table
-from atlas.presenting.wording import DASH, MAX_LABEL, PERCENT
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow
+from atlas.presenting.wording import DASH, MAX_LABEL, PERCENT, points, points_interval, signed
 from atlas.reporting.paper_figures import PAPER, PAPER_ROWS, PaperRow
 from atlas.reporting.report import ArmReport, Report
 from atlas.reporting.tables import rate_cell
@@ -12,34 +12,61 @@ from atlas.statistics.macro_average import average_estimates
 from atlas.terminal.visible_text import one_line
 
 # Rings and splits whose names begin so are what the paper calls held-in and held-out.
-PAPER_SIDES = {"held_in": "Held-in", "held_out": "Held-out"}
+PAPER_SIDES = ("held_in", "held_out")
 
 
 def paper_table(report: Report) -> Table:
-    """The success rates of the paper beside those of the arms that correspond to them."""
-
-    def table_row(row: PaperRow, arm: ArmReport) -> TableRow:
-        ours = [paper_side(report, arm, side) for side in PAPER_SIDES]
-        paper = (f"{value:.2f}{PERCENT}" for value in (row.held_in, row.held_out))
-        how = arm.method.selector if arm.method else DASH
-        cells = (
-            Cell(row.title, row.model),
-            *map(Cell, paper),
-            Cell(arm.label, one_line(how, MAX_LABEL)),
-            *(rate_cell(rate) for rate in ours),
-        )
-        return TableRow(cells)
-
-    sides = tuple(PAPER_SIDES.values())
-    return plain_table(
-        f"The paper's success rates ({PAPER}, one run each, mean over its environments) beside ours",
-        (
-            *("Paper", *(f"{side}, paper" for side in sides)),
-            *("Our arm", *(f"{side}, ours" for side in sides)),
+    """Our arms with the rows of the paper that correspond to them below each."""
+    pairs = paper_pairs(report)
+    columns = ("Held-in", "Minus all steps, points", "Held-out", "Minus all steps, points")
+    return Table(
+        f"Success rates of our arms and of the paper ({PAPER}, one run each, no intervals)",
+        ("Whose", *columns),
+        tuple(
+            RowGroup(
+                f"{arm.label} ({one_line(arm.method.selector, MAX_LABEL)})",
+                (
+                    _our_row(report, arm, place),
+                    *(_paper_row(row) for row, other in pairs if other is arm),
+                ),
+            )
+            for place, arm in enumerate(report.arms)
+            if arm.method is not None and any(other is arm for _, other in pairs)
         ),
-        (table_row(row, arm) for row, arm in paper_pairs(report)),
-        text_columns=[3],
     )
+
+
+def _our_row(report: Report, arm: ArmReport, place: int) -> TableRow:
+    cells = [Cell("This report")]
+    for side in PAPER_SIDES:
+        difference = _our_difference(report, arm, side)
+        change = Cell(points(difference), points_interval(difference))
+        cells += [rate_cell(paper_side(report, arm, side)), change]
+    return TableRow(tuple(cells), place)
+
+
+def _paper_row(row: PaperRow) -> TableRow:
+    [all_steps] = [one for one in PAPER_ROWS if one.model == row.model and one.ratio is None]
+    cells = [Cell(f"The paper, {row.model}")]
+    for rate, of_all in ((row.held_in, all_steps.held_in), (row.held_out, all_steps.held_out)):
+        change = DASH if row is all_steps else signed(rate - of_all, 2)
+        cells += [Cell(f"{rate:.2f}{PERCENT}"), Cell(change)]
+    return TableRow(tuple(cells))
+
+
+def _our_difference(report: Report, arm: ArmReport, side: str) -> Estimate:
+    """Our difference from the arm that was trained on all steps; unknown if there is none."""
+    found = [
+        row.success_difference
+        for row in report.comparisons
+        if row.arm == arm.name
+        and row.scope.startswith(side)
+        and (method := report.arm(row.against).method) is not None
+        and method.takes_all_steps
+    ]
+    if len(found) == 1:
+        return found[0]
+    return Estimate(value=average_estimates(found).value)
 
 
 def paper_side(report: Report, arm: ArmReport, side: str) -> Estimate:

@@ -197,13 +197,15 @@ class LossCurve(Record):
 class SkillResult(Record):
     """The accuracy of an arm on a standard task, and its difference from the untuned model.
 
-    Both are means over the arm's runs. There is no difference without an untuned model.
+    Both are means over the arm's runs. There is no difference without an untuned model; `claim`
+    says what it is about.
     """
 
     task: str
     num_items: int
     accuracy: SourcedEstimate
-    difference: SourcedEstimate | None
+    difference: SourcedEstimate | None = None
+    claim: ClaimKind | None = None
 
 
 class ArmReport(Record):
@@ -283,13 +285,15 @@ class UnitArm(Record):
     """One arm on one unit: its rate, and how it compares with the reference.
 
     `improvement` is the probability that a training of the arm has a higher rate than one of the
-    reference. Both are None for the reference.
+    reference; it is None with fewer than three trainings. `claim` says what the difference is
+    about. All are None for the reference.
     """
 
     arm: str
     success_rate: SourcedEstimate
-    difference: SourcedEstimate | None
-    improvement: SourcedEstimate | None
+    difference: SourcedEstimate | None = None
+    claim: ClaimKind | None = None
+    improvement: SourcedEstimate | None = None
 
 
 class UnitReport(Record):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from atlas.presenting.table import Cell, RowGroup, Table
 from atlas.presenting.wording import DASH, MAX_LABEL, points, points_interval
-from atlas.reporting.difference_interval import OF_CHECKPOINTS, OF_METHODS
+from atlas.reporting.claim_words import ABOUT
 from atlas.reporting.report import ArmReport, Report
 from atlas.reporting.tables import arm_rows, rate_cell
 from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import one_line
-
-# What a difference without a verdict is about, by its method.
-ABOUT = {OF_METHODS: "the method", OF_CHECKPOINTS: "this checkpoint"}
 
 
 def skill_table(report: Report) -> Table:
@@ -23,7 +20,7 @@ def skill_table(report: Report) -> Table:
         if found is None:
             return None
         difference = found.difference or Estimate()
-        about = ABOUT.get(found.difference.method, DASH) if found.difference else DASH
+        about = ABOUT[found.claim] if found.claim else DASH
         change = Cell(points(difference), points_interval(difference))
         return (Cell(arm.label), rate_cell(found.accuracy), change, Cell(about, tone="muted"))
 
@@ -37,7 +34,7 @@ def skill_table(report: Report) -> Table:
     before = report.arm(report.base).label if report.base else "the untuned model"
     return Table(
         "Accuracy on standard tasks, and what the training changed",
-        ("Arm", "Accuracy", f"Minus {before}, points", "The change is of"),
+        ("Arm", "Accuracy", f"Minus {before}, points", "What it is about"),
         tuple(map(group, tasks)),
         text_columns=frozenset({3}),
     )

@@ -44,6 +44,7 @@ INVALID_STEPS = "Invalid steps"
 def main_table(report: Report) -> Table:
     """The success of each arm on each scope, micro and macro, and how much its trainings vary."""
     averages = [average for average in AVERAGE_LABELS if _is_known(report, average)]
+    has_spread = any(r.seed_sd.value is not None for arm in report.arms for r in arm.scopes)
 
     def cells(arm: ArmReport, result: ScopeResult) -> tuple[Cell, ...]:
         rates = (result.rates.get(average, Estimate()) for average in averages)
@@ -53,14 +54,14 @@ def main_table(report: Report) -> Table:
         return (
             Cell(arm.label, ROLE_LABELS[arm.role]),
             *map(rate_cell, rates),
-            Cell(trainings, ", ".join(seeds) if len(seeds) > 1 else "", "" if seeds else "muted"),
-            Cell(spread, tone="muted" if result.seed_sd.value is None else ""),
+            Cell(trainings, ", ".join(seeds) if len(seeds) > 1 else ""),
+            *((Cell(spread),) if has_spread else ()),
         )
 
     labels = (AVERAGE_LABELS[average] for average in averages)
     return Table(
         f"Success rate, with {100 * report.confidence:g}{PERCENT} intervals",
-        ("Arm", *labels, "Trainings", "SD of seeds, points"),
+        ("Arm", *labels, "Trainings", *(("SD of seeds, points",) if has_spread else ())),
         tuple(
             RowGroup(
                 scope_title(scope), arm_rows(cells(arm, arm.scopes[index]) for arm in report.arms)

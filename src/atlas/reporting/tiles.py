@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from atlas.presenting.table import Tone
 from atlas.presenting.wording import p_text, points, points_interval
 from atlas.reporting.claim_words import ABOUT, claim_text
+from atlas.reporting.headline import headline_rows
 from atlas.reporting.report import ArmComparison, ClaimKind, Report
 from atlas.reporting.verdicts import split_label, verdict_tone
 
@@ -36,16 +37,8 @@ class Tile:
 
 
 def write_tiles(report: Report) -> tuple[Tile, ...]:
-    """A tile for the primary comparison, then one for each scope of the focus."""
-    rows = [row for row in report.comparisons if row.is_primary][:1]
-    shown = {(row.arm, row.against, row.scope) for row in rows}
-    rows += [
-        row
-        for row in report.comparisons
-        if row.block == "reference"
-        and row.arm == report.focus
-        and (row.arm, row.against, row.scope) not in shown
-    ]
+    """A tile for each comparison of the headline."""
+    rows = headline_rows(report)
     limits = [abs(limit) for row in rows for limit in row.success_difference.limits or ()]
     reach = max([0.05, report.claims.margin or 0.0, *limits]) * 1.1
     return tuple(_tile(row, report, reach) for row in rows)

@@ -12,18 +12,13 @@ from atlas.presenting.wording import (
     points,
     points_interval,
 )
-from atlas.reporting.difference_interval import OF_CHECKPOINTS, OF_METHODS
 from atlas.reporting.report import Report, Scope, UnitArm, UnitReport
 from atlas.reporting.tables import arm_rows, rate_cell
 from atlas.reporting.verdicts import split_label
 from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import one_line
 
-# What a difference without a verdict is about, by its method.
-ABOUT = {OF_METHODS: "the method", OF_CHECKPOINTS: "this checkpoint"}
 KINDS = {"environment": "environment", "group": "task group"}
-# Rings and splits whose names begin so are what the paper calls held-in and held-out.
-PAPER_SIDES = {"held_in": "Held-in", "held_out": "Held-out"}
 
 
 def unit_table(report: Report, scope: Scope) -> Table:

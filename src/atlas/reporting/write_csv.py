@@ -18,13 +18,14 @@ from atlas.presenting.wording import MAX_TEXT
 from atlas.reporting.arms import Arm
 from atlas.reporting.number_rows import COLUMNS, number_tables
 from atlas.reporting.report import Report
+from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.record_files import write_text
 from atlas.terminal.visible_text import one_line
 
 TABLES_FOLDER = "tables"
 EPISODES_FILE = "episodes.csv"
 EPISODE_COLUMNS = (
-    *("arm", "run", "seed", "split", "environment", "group", "task", "episode"),
+    *("arm", "run", "seed", "split", "repetition", "environment", "group", "task", "episode"),
     *("success", "score", "steps", "status", "reason", "folder"),
 )
 RUN_COLUMNS = ("run", "command", "folder", "digest", "model", "seed", "wall_seconds", "versions")
@@ -73,9 +74,14 @@ def _episode_rows(report: Report, arms: Sequence[Arm]) -> Iterator[tuple[Any, ..
         for number, run in enumerate(arm.runs, start=1):
             seed = seeds[run.training.folder.name] if run.training else None
             for split, evaluation in run.evaluations.items():
-                where = paths[evaluation.folder.name]
-                for one in evaluation.episodes.values():
-                    success = int(one.status == "success") if one.is_valid else None
-                    place = (arm.name, number, seed, split, one.environment, one.group)
-                    ended = (success, one.score, one.num_steps, one.status, one.reason)
-                    yield (*place, one.task_id, one.trajectory_id, *ended, where)
+                for repetition, played in enumerate(evaluation.repetitions, start=1):
+                    place = (arm.name, number, seed, split, repetition)
+                    folder = paths[played.folder.name]
+                    for episode in played.episodes.values():
+                        yield (*place, *_episode_cells(episode), folder)
+
+
+def _episode_cells(episode: TrajectoryFacts) -> tuple[Any, ...]:
+    success = int(episode.status == "success") if episode.is_valid else None
+    task = (episode.environment, episode.group, episode.task_id, episode.trajectory_id)
+    return (*task, success, episode.score, episode.num_steps, episode.status, episode.reason)
