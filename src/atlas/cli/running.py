@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-from atlas.cli.app import Settings, app, option, read_config, split_settings
+from atlas.cli.app import DryRun, Settings, app, option, read_config, split_settings
 from atlas.errors import ConfigError
 
 
@@ -17,6 +17,7 @@ def run(
         Path | None,
         option("--out", "The folder of all run folders, by default runs/NAME-OF-THE-RECIPE."),
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Run an experiment from a recipe: collect, select, train and evaluate each arm, report."""
     from atlas.cli.exit_status import exit_if_nothing_worked
@@ -51,6 +52,16 @@ def run(
         f"{recipe}: {len(stages)} stages ({parts}), {config.processes} at a time, into {folder}; "
         f"{sum(stage.is_finished for stage in stages)} are finished. Ctrl-C is safe."
     )
+    if dry_run:
+        from atlas.experiments.estimate_experiment import describe_cost
+        from atlas.experiments.registration import read_registration
+
+        for text in (
+            *tell_registration(plan, read_registration(folder)),
+            *describe_cost(config, plan),
+        ):
+            line(text)
+        return
     for text in tell_registration(plan, register_design(folder, plan.design)):
         line(text)
     done = []

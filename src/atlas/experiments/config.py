@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from atlas.config import Config
+from atlas.config import SPEED_ONLY, Config
 from atlas.environments.suite import Suite, read_suite
 from atlas.lookup import nearest
 from atlas.reporting.claim_settings import ClaimSettings
@@ -36,6 +36,25 @@ class ModelArm(Config):
         default_factory=dict,
         description="settings of the player that differ, such as its chat template",
     )
+
+
+class Speed(Config):
+    """What a machine does, for the forecast of `--dry-run` only."""
+
+    train_tokens: float | None = Field(
+        default=None, gt=0, description="tokens per second and device in training"
+    )
+    answer_tokens: float | None = Field(
+        default=None, gt=0, description="tokens per second and device that the player writes"
+    )
+    answer_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="share of the most possible tokens that is expected to be written, because "
+        "episodes and answers end earlier",
+    )
+    devices: int = Field(default=1, ge=1, description="number of devices (GPUs)")
 
 
 class ExperimentConfig(ClaimSettings):
@@ -96,9 +115,24 @@ class ExperimentConfig(ClaimSettings):
         "cores; use 1 if all stages share one GPU",
     )
 
+    speed: Annotated[Speed, SPEED_ONLY] = Field(
+        default=Speed(), description="throughput of the machine, for the forecast of --dry-run"
+    )
+
     def seeds_of(self, arm: str) -> tuple[int, ...]:
         """The training seeds of an arm."""
         return tuple(self.arms[arm].get(SEEDS, self.seeds))
+
+    def order_of_trainings(self) -> list[tuple[str, int]]:
+        """Each arm with each of its seeds: seed by seed, those of the primary comparison first."""
+        primary = self.primary
+        early = {self.reference, primary.arm, primary.against} if primary else set[str]()
+        found = [
+            (bool(early) and arm not in early, number, place, arm, seed)
+            for place, arm in enumerate(self.arms)
+            for number, seed in enumerate(self.seeds_of(arm))
+        ]
+        return [(arm, seed) for *_, arm, seed in sorted(found)]
 
     def selection_of(self, arm: str) -> dict[str, Any]:
         """What an arm says to `atlas select`."""

@@ -133,7 +133,11 @@ class _Plan:
         return ArmConfig(name=BASE_ARM, label=label, runs=(ArmRun(evaluations=evaluations),))
 
     def add_trainings(self, trajectories: Path, selections: SelectionPlan) -> list[ArmConfig]:
-        """Plan the trainings: the first seed of every arm, then the second, and so on."""
+        """Plan the trainings: the first seed of every arm, then the second, and so on.
+
+        The arms of the primary comparison and the reference come first, so that a long experiment
+        says early what it is made for.
+        """
         config = self._config
         self.design = describe_design(
             config,
@@ -143,12 +147,9 @@ class _Plan:
             self._evaluations(config.train["model"]),
         )
         runs: dict[str, list[ArmRun]] = {arm: [] for arm in config.arms}
-        for number in range(max(len(config.seeds_of(arm)) for arm in config.arms)):
-            for arm in config.arms:
-                if number < len(seeds := config.seeds_of(arm)):
-                    seed = seeds[number]
-                    selection = selections.folder(arm, seed)
-                    runs[arm].append(self._add_training(arm, seed, trajectories, selection))
+        for arm, seed in config.order_of_trainings():
+            selection = selections.folder(arm, seed)
+            runs[arm].append(self._add_training(arm, seed, trajectories, selection))
         label = config.labels.get
         return [
             ArmConfig(name=arm, label=label(arm), runs=tuple(done)) for arm, done in runs.items()

@@ -4,12 +4,13 @@ A trajectory that is too long for one question is split into windows. The steps 
 windows are merged under the trajectory's budget, the most confident first.
 
 With `small`, a cheaper model is asked first, and its selection counts where a selection that costs
-nothing agrees with it. `atlas.selection.layers` runs the layers one after another.
+nothing agrees with it. `atlas.selection.layers` runs the layers one after another. With `answers`,
+no model is asked: its answers are read from a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +19,13 @@ from pydantic import Field, model_validator
 
 from atlas.config import BY_CONTENT
 from atlas.kinds import NoConfig
-from atlas.records import CriticalStep, Selection, Trajectory
+from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.judging.answer import merge_answers, read_answer
 from atlas.selection.judging.judge import JudgingSelector, check_cache
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.judging.prompt import JudgeQuestion
+from atlas.selection.judging.recorded_answers import RecordedAnswers
 from atlas.selection.judging.rubric_file import read_rubric
 from atlas.selection.other_selection import NAMES_SELECTIONS, OtherSelection
 from atlas.selection.selectors.base import SelectorContext
@@ -63,6 +65,28 @@ class OracleConfig(JudgeConfig):
         "model, at the same budget; if none, `rules` does",
     )
 
+    answers: Annotated[str | None, BY_CONTENT] = Field(
+        default=None,
+        description="a file of answers that `model` gave elsewhere (JSON Lines: id of the "
+        "trajectory, answer); nothing is asked",
+    )
+
+    @model_validator(mode="after")
+    def _answers_are_of_a_named_model(self) -> OracleConfig:
+        if self.answers is None:
+            return self
+        if "model" not in self.model_fields_set:
+            raise ValueError(
+                "answers=… does not say who gave them. Give model=…, such as model=openai/gpt-4o"
+            )
+        asking = ("small", "rubric", "batch", "cache", "max_cost_usd")
+        for name in asking:
+            if getattr(self, name) not in (None, False):
+                raise ValueError(
+                    f"{name} is for questions, and with answers=… none is asked. Leave one out"
+                )
+        return self
+
     @model_validator(mode="after")
     def _layers_need_a_small_judge(self) -> OracleConfig:
         if self.small is None and (self.checked_by is not None or self.agreement != AGREEMENT):
@@ -73,6 +97,8 @@ class OracleConfig(JudgeConfig):
         return self
 
     def needed_extras(self) -> tuple[str, ...]:
+        if self.answers is not None:
+            return ()
         return tuple(
             dict.fromkeys(
                 (*super().needed_extras(), *(self.small.needed_extras() if self.small else ()))
@@ -94,6 +120,8 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
 
     def __init__(self, config: OracleConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
+        path = config.answers
+        self._answers = None if path is None else RecordedAnswers(Path(path))
         self._small_rubric: Input | None = None
         if (small := config.small) is not None:
             check_cache(small, context, "small.")
@@ -122,6 +150,23 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
                 chosen += f" by the rubric {self._small_rubric.path}"
         return chosen + self.by_rubric
 
+    async def select(self, trajectory: Trajectory, budget: int) -> Selection:
+        """Ask about the trajectory, or read the recorded answer about it."""
+        if self._answers is None:
+            return await super().select(trajectory, budget)
+        if self.asked_budget(trajectory, budget) == 0:
+            return self.selection_of(trajectory, budget)
+        found = self._answers.find(trajectory, budget)
+        if isinstance(found, str):
+            return self.selection_of(trajectory, budget, problem=found)
+        return self.selection_of(trajectory, budget, found)
+
+    def estimate(self, trajectory: Trajectory, budget: int) -> Usage:
+        return Usage() if self._answers is not None else super().estimate(trajectory, budget)
+
+    def check(self, num_steps: Mapping[str, int]) -> Sequence[Problem]:
+        return () if self._answers is None else self._answers.check(num_steps)
+
     def read(self, text: str, question: JudgeQuestion) -> list[CriticalStep]:
         return read_answer(text, question.steps, question.budget)
 
@@ -131,6 +176,8 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
         return merge_answers(answers, budget), budget
 
     def inputs(self, out: Path) -> dict[str, Input]:
+        if self._answers is not None:
+            return {"answers": self._answers.input}
         inputs = super().inputs(out)
         if self._check is not None:
             inputs["checked_by"] = self._check.input(out)
