@@ -60,6 +60,7 @@ def main() -> None:
     conversations = load_corpus(settings, partial, arguments.processes)
     tokenizer = make_tokenizer(settings, conversations)
     renderer = Renderer(tokenizer, "the new tokenizer")
+    conversations = drop_short(conversations, settings)
     are_play = [is_play(conversation) for conversation in conversations]
     examples = [
         to_example(str(index), conversation, renderer)
@@ -107,12 +108,21 @@ def load_corpus(settings: dict[str, Any], partial: Path, processes: int) -> list
     return made
 
 
+def drop_short(conversations: list[Conversation], settings: dict[str, Any]) -> list[Conversation]:
+    """All play, and the share `short_used` of the short conversations (by default all)."""
+    rng = np.random.default_rng(settings["seed"])
+    used = rng.random(len(conversations)) < settings.get("short_used", 1.0)
+    return [one for one, kept in zip(conversations, used, strict=True) if kept or is_play(one)]
+
+
 def make_tokenizer(
     settings: dict[str, Any], conversations: list[Conversation]
 ) -> transformers.PreTrainedTokenizerFast:
-    """The tokenizer, trained on a part of the corpus of all worlds."""
-    every = max(1, len(conversations) // MOST_CONVERSATIONS)
-    part = conversations[:MOST_CONVERSATIONS] if every == 1 else conversations[::every]
+    """The tokenizer, trained on a part of the corpus: an even share of it if it has many worlds."""
+    part = conversations[:MOST_CONVERSATIONS]
+    if len(settings["lessons"]) > 1:
+        many = min(MOST_CONVERSATIONS, len(conversations))
+        part = [conversations[index * len(conversations) // many] for index in range(many)]
     return train_tokenizer(
         part,
         settings["vocabulary"],
