@@ -42,7 +42,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "lora": ("peft",),
     "qlora": ("bitsandbytes",),
-    "report": ("matplotlib",),
+    "report": ("matplotlib", "scipy"),
     "select": ("sklearn", "scipy"),
     "import": ("pyarrow", "zstandard"),
     "inspect": ("inspect_ai",),

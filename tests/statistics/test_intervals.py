@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.statistics.estimate import Estimate
+from atlas.statistics.holm import holm_adjust
 from atlas.statistics.intervals import bootstrap_interval, wilson_interval
-from atlas.statistics.paired_difference import holm_adjust, paired_bootstrap
+from atlas.statistics.paired_difference import paired_bootstrap
 
 rates = st.integers(1, 400).flatmap(
     lambda trials: st.tuples(st.integers(0, trials), st.just(trials))

@@ -25,11 +25,37 @@ class RunFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A run on a split; episodes by task id, in the order of the reference's first run."""
+class Repetition:
+    """One play of a split; episodes by task id, in the order of the reference's first run."""
 
     folder: RunFolder
     episodes: dict[str, TrajectoryFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one checkpoint did on a split, once or several times.
+
+    For an entry of a suite, `ring` and `world` are those of the entry.
+    """
+
+    repetitions: tuple[Repetition, ...]
+    ring: str | None = None
+    world: str | None = None
+
+    @property
+    def task_ids(self) -> tuple[str, ...]:
+        return tuple(self.repetitions[0].episodes)
+
+    @property
+    def folder(self) -> RunFolder:
+        """The folder of the first repetition."""
+        return self.repetitions[0].folder
+
+    def played(self) -> Iterator[tuple[TrajectoryFacts, ...]]:
+        """The episodes of each task, one per repetition."""
+        for task in self.task_ids:
+            yield tuple(repetition.episodes[task] for repetition in self.repetitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +85,20 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class SeedRun:
-    """One training seed of an arm with its evaluations by split; None for the untuned model."""
+    """One training of an arm with its evaluations by split; None for a model without a training.
+
+    `identities` are what the checkpoint is known by: digests of the run, of its weights, of the
+    model that was played. Two runs that share one of them are the same training.
+    """
 
     training: Training | None
     evaluations: dict[str, Evaluation]
+    identities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One arm with its runs, one per training seed."""
+    """One arm with its runs, one per training."""
 
     config: ArmConfig
     runs: tuple[SeedRun, ...]
@@ -91,3 +122,8 @@ def evaluations_of(arms: Iterable[Arm]) -> Iterator[Evaluation]:
     return (
         evaluation for arm in arms for run in arm.runs for evaluation in run.evaluations.values()
     )
+
+
+def repetitions_of(arms: Iterable[Arm]) -> Iterator[Repetition]:
+    """Every play of a split, in the order of the arms."""
+    return (repetition for one in evaluations_of(arms) for repetition in one.repetitions)

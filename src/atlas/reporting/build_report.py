@@ -14,23 +14,32 @@ from atlas.presenting.page import render_page
 from atlas.presenting.svg import for_file
 from atlas.records import Problem
 from atlas.reporting.arm_styles import page_marks
-from atlas.reporting.arms import Arm, RunFolder, evaluations_of
+from atlas.reporting.arms import Arm, RunFolder, repetitions_of
 from atlas.reporting.budgets import measure_budget, measure_silencing, profile_selection
-from atlas.reporting.compare_arms import compare_arms
+from atlas.reporting.compare_arms import compare_arms, measure_seed_noise
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.document import write_document
 from atlas.reporting.headline import write_findings, write_headline
-from atlas.reporting.measure import measure_split
+from atlas.reporting.measure import measure_scope, measure_split
 from atlas.reporting.notes import write_notes
 from atlas.reporting.origins import describe_origins
 from atlas.reporting.read_arms import read_arms
-from atlas.reporting.report import ArmReport, Report, Role, RunReport
+from atlas.reporting.registrations import check_registration
+from atlas.reporting.report import (
+    REPORT_FILE,
+    ArmReport,
+    Claims,
+    Report,
+    Role,
+    RunReport,
+    Scope,
+)
+from atlas.reporting.scopes import find_scopes
 from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import Manifest, relative_path, run_input, start_run
 from atlas.terminal.visible_text import one_line
 
-REPORT_FILE = "report.json"
 MAX_TITLE = 200
 
 
@@ -72,8 +81,8 @@ def build_report(config: ReportConfig, out: StrPath) -> Manifest:
             {
                 "headline": report.headline,
                 "arms": len(report.arms),
-                "evaluations": len(list(evaluations_of(arms))),
-                "episodes": sum(len(evaluation.episodes) for evaluation in evaluations_of(arms)),
+                "evaluations": len(list(repetitions_of(arms))),
+                "episodes": sum(len(repetition.episodes) for repetition in repetitions_of(arms)),
                 "comparisons": len(report.comparisons),
                 "cautions": sum(note.level == "caution" for note in report.notes),
                 "left_out": len(problems),
@@ -84,6 +93,10 @@ def build_report(config: ReportConfig, out: StrPath) -> Manifest:
 def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Report:
     """Compute all numbers of the report, then its text. Paths of runs are relative to `out`."""
     splits = tuple(arms[0].runs[0].evaluations)
+    scopes = find_scopes(arms, config)
+    registration = check_registration(arms, config)
+    comparisons = compare_arms(arms, scopes, config, registration)
+    primary = config.primary
     report = Report(
         title=one_line(config.title, MAX_TITLE),
         label_origin=describe_origins(arms),
@@ -91,11 +104,22 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
         base=config.base,
         focus=config.focus_arm,
         splits=splits,
+        scopes=scopes,
+        claims=Claims(
+            margin=None if config.margin is None else config.margin / 100,
+            seed_sd=None if config.seed_sd is None else config.seed_sd / 100,
+            average=config.average,
+            generalize_over=config.generalize_over,
+            primary=primary and (primary.arm, primary.against, primary.scope),
+            registration=registration,
+            num_verdicts=sum(row.verdict != "untested" for row in comparisons),
+        ),
         seed=config.seed,
         resamples=config.resamples,
         confidence=config.confidence,
-        arms=tuple(_describe_arm(arm, splits, config) for arm in arms),
-        comparisons=compare_arms(arms, splits, config),
+        arms=tuple(_describe_arm(arm, splits, scopes, config) for arm in arms),
+        seed_noise=measure_seed_noise(arms, scopes, config),
+        comparisons=comparisons,
         runs=_describe_runs(arms, out),
     )
     words = {
@@ -106,7 +130,9 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
     return report.model_copy(update=words)
 
 
-def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> ArmReport:
+def _describe_arm(
+    arm: Arm, splits: tuple[str, ...], scopes: tuple[Scope, ...], config: ReportConfig
+) -> ArmReport:
     roles: dict[str | None, Role] = {
         config.focus_arm: "focus",
         config.base: "base",
@@ -120,6 +146,7 @@ def _describe_arm(arm: Arm, splits: tuple[str, ...], config: ReportConfig) -> Ar
         budget=measure_budget(arm),
         silencing=measure_silencing(arm),
         results=tuple(measure_split(arm, split, config) for split in splits),
+        scopes=tuple(measure_scope(arm, scope, config) for scope in scopes),
         selection=profile_selection(arm),
         losses=tuple(training.loss for training in arm.trainings if training.loss),
     )
@@ -135,7 +162,8 @@ def _describe_runs(arms: Iterable[Arm], out: Path) -> tuple[RunReport, ...]:
 
 def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
     for run in (run for arm in arms for run in arm.runs):
-        yield from (evaluation.folder for evaluation in run.evaluations.values())
+        for evaluation in run.evaluations.values():
+            yield from (repetition.folder for repetition in evaluation.repetitions)
         if run.training is None:
             continue
         yield run.training.folder
@@ -160,8 +188,8 @@ def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
 
 
 def _left_out(arms: Iterable[Arm]) -> Iterator[Problem]:
-    for evaluation in evaluations_of(arms):
-        for episode in evaluation.episodes.values():
+    for repetition in repetitions_of(arms):
+        for episode in repetition.episodes.values():
             if not episode.is_valid:
                 reason = f"the episode ended as '{episode.status}', not counted"
-                yield Problem(where=evaluation.folder.name, reason=reason, item=episode.task_id)
+                yield Problem(where=repetition.folder.name, reason=reason, item=episode.task_id)

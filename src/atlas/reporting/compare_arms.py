@@ -1,119 +1,272 @@
-"""Arms -> paired differences, in three families.
+"""Arms -> paired differences with verdicts, which are one family.
 
-The families are: each arm against the reference, each arm against the base model, and the focus
-against each control. Each family has several comparisons, so its p-values are adjusted together
-(Holm 1979). The verdict uses the adjusted p-value.
+There is a table for each role: the primary comparison, each arm against the reference, the focus
+against each control, and each arm against the base model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from atlas.reporting.arms import Arm
-from atlas.reporting.config import ReportConfig
-from atlas.reporting.measure import (
-    OVER_TASKS,
-    OVER_TASKS_AND_RUNS,
-    episode_sources,
-    episode_values,
-    episodes_of,
-    sourced,
+from atlas.reporting.claim_settings import Average
+from atlas.reporting.claim_tests import (
+    ArmValues,
+    ClaimTest,
+    ComparisonSettings,
+    compare_values,
+    pooled_arms,
+    seed_variance,
 )
-from atlas.reporting.report import ArmComparison, ArmVerdict, Family, SourcedEstimate
-from atlas.statistics.intervals import wilson_interval
-from atlas.statistics.paired_difference import PairedDifference, holm_adjust, paired_bootstrap
+from atlas.reporting.config import ReportConfig
+from atlas.reporting.identities import share_trainings
+from atlas.reporting.judge_family import ComparedPair, Judgment, judge_family
+from atlas.reporting.measure import scope_sources, sourced
+from atlas.reporting.report import (
+    ArmComparison,
+    Block,
+    BrokenAsFailed,
+    RegistrationStatus,
+    Scope,
+    SeedNoise,
+    SourcedEstimate,
+)
+from atlas.reporting.scopes import averages_of, scope_strata, scope_values
 
-ALL_ALIKE = "all tasks came out alike; limits from the Wilson limit of another outcome"
-FAMILIES: tuple[Family, ...] = ("reference", "base", "focus")
+BLOCKS: tuple[Block, ...] = ("primary", "reference", "focus", "base")
+OVER_CHECKPOINTS = "paired, over tasks: two checkpoints (sign flips, Bonett and Price 2012)"
+OVER_METHODS = "paired t over tasks and trainings, the noise of trainings pooled over arms"
+OVER_ASSUMED = "paired t over tasks, with an assumed SD of seeds"
+OVER_GROUPS = ", groups of tasks as units"
+SEED_METHOD = "SD between trainings without the noise of tasks, pooled over arms"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    block: Block
+    arm: Arm
+    against: Arm
+    scope: Scope
+    is_primary: bool
 
 
 def compare_arms(
-    arms: Sequence[Arm], splits: Sequence[str], config: ReportConfig
+    arms: Sequence[Arm],
+    scopes: Sequence[Scope],
+    config: ReportConfig,
+    registration: RegistrationStatus,
 ) -> tuple[ArmComparison, ...]:
-    """All paired comparisons of the report, by family, then by arm, then by split."""
+    """All paired comparisons of the report, by block, then by arm, then by scope."""
+    pairs = list(_find_pairs(arms, scopes, config))
+    tables = {scope.name: _ScopeTable(arms, scope, config) for scope in scopes}
+    compared = [
+        ComparedPair(
+            (table := tables[pair.scope.name]).test(pair, "success", config.average),
+            table.test(pair, "failed", config.average) if table.has_broken(pair) else None,
+            pair.is_primary and registration == "kept",
+        )
+        for pair in pairs
+    ]
+    judgments = judge_family(compared, config.confidence)
+    return tuple(
+        _describe(pair, both, judgment, tables[pair.scope.name], config)
+        for pair, both, judgment in zip(pairs, compared, judgments, strict=True)
+    )
+
+
+def measure_seed_noise(
+    arms: Sequence[Arm], scopes: Sequence[Scope], config: ReportConfig
+) -> tuple[SeedNoise, ...]:
+    """How much trainings vary on each scope, over all arms that are pooled."""
     found = []
-    for family in FAMILIES:
-        pairs = [(*pair, split) for pair in _pairs(family, arms, config) for split in splits]
-        results = [_difference(*pair, "success", config) for pair in pairs]
-        adjusted = holm_adjust([result.p_value for result in results])
-        for pair, result, p_adjusted in zip(pairs, results, adjusted, strict=True):
-            found.append(_describe(family, *pair, result, p_adjusted, config))
+    for scope in scopes:
+        table = _ScopeTable(arms, scope, config)
+        pooled = pooled_arms((), table.values("success"))
+        seeds = seed_variance(pooled, table.settings(config.average))
+        if seeds is not None:
+            names = {arm.name for arm in pooled}
+            sources = [
+                source
+                for arm in arms
+                if arm.name in names
+                for source in scope_sources(arm, scope, "outcome.status")
+            ]
+            sd = SourcedEstimate(value=seeds.seed_sd, method=SEED_METHOD, sources=tuple(sources))
+            one = SeedNoise(
+                scope=scope.name,
+                seed_sd=sd,
+                degrees=seeds.degrees,
+                arms=tuple(arm.name for arm in pooled),
+            )
+            found.append(one)
     return tuple(found)
 
 
-def _pairs(family: Family, arms: Sequence[Arm], config: ReportConfig) -> Iterator[tuple[Arm, Arm]]:
+class _ScopeTable:
+    """The values of all arms on one scope, computed once."""
+
+    def __init__(self, arms: Sequence[Arm], scope: Scope, config: ReportConfig) -> None:
+        self._arms, self._scope, self._config = arms, scope, config
+        self._values: dict[str, list[ArmValues]] = {}
+        self._shares = {
+            arm.name: frozenset(
+                other.name for other in arms if other is not arm and share_trainings(arm, other)
+            )
+            for arm in arms
+        }
+
+    def values(self, field: str) -> list[ArmValues]:
+        """Those of all arms; the field `failed` is success, with broken episodes as failures."""
+        if field not in self._values:
+            read, broken = ("success", 0.0) if field == "failed" else (field, float("nan"))
+            self._values[field] = [
+                ArmValues(
+                    arm.name,
+                    scope_values(arm, self._scope, read, broken),
+                    arm.name != self._config.base,
+                    self._shares[arm.name],
+                )
+                for arm in self._arms
+            ]
+        return self._values[field]
+
+    def settings(self, average: Average) -> ComparisonSettings:
+        config = self._config
+        strata = scope_strata(self._arms[0], self._scope, average)
+        return ComparisonSettings(
+            strata=strata,
+            groups=strata if config.generalize_over == "group" and average == "groups" else None,
+            margin=None if config.margin is None else config.margin / 100,
+            seed_sd=None if config.seed_sd is None else config.seed_sd / 100,
+            confidence=config.confidence,
+        )
+
+    def test(self, pair: _Pair, field: str, average: Average) -> ClaimTest:
+        values = self.values(field)
+        arm, against = (
+            next(one for one in values if one.name == name)
+            for name in (pair.arm.name, pair.against.name)
+        )
+        return compare_values(arm, against, values, self.settings(average))
+
+    def has_broken(self, pair: _Pair) -> bool:
+        runs = (run for arm in (pair.arm, pair.against) for run in arm.runs)
+        played = (
+            episodes
+            for run in runs
+            for split in self._scope.splits
+            for episodes in run.evaluations[split].played()
+        )
+        return any(not episode.is_valid for episodes in played for episode in episodes)
+
+
+def _find_pairs(
+    arms: Sequence[Arm], scopes: Sequence[Scope], config: ReportConfig
+) -> Iterator[_Pair]:
+    """The primary comparison first; no pair of arms is compared twice on a scope."""
     by_name = {arm.name: arm for arm in arms}
+    seen: set[tuple[frozenset[str], str]] = set()
+    primary = config.primary
+    for block in BLOCKS:
+        for arm, against in _pairs_of(block, by_name, config):
+            for scope in scopes:
+                if block == "primary" and primary is not None and scope.name != primary.scope:
+                    continue
+                key = (frozenset((arm.name, against.name)), scope.name)
+                if key not in seen:
+                    seen.add(key)
+                    yield _Pair(block, arm, against, scope, block == "primary")
+
+
+def _pairs_of(
+    block: Block, arms: dict[str, Arm], config: ReportConfig
+) -> Iterator[tuple[Arm, Arm]]:
+    if block == "primary":
+        if config.primary is not None:
+            yield arms[config.primary.arm], arms[config.primary.against]
+        return
     roles = {"reference": config.reference, "base": config.base, "focus": config.focus_arm}
-    # The arms that are left out of a family.
-    passed = {"reference": ("base",), "base": (), "focus": ("reference", "base")}[family]
-    one = roles[family]
+    # The arms that are left out of a block.
+    passed = {"reference": ("base",), "base": (), "focus": ("reference", "base")}[block]
+    one = roles[block]
     if one is None:
         return
-    for arm in arms:
+    for arm in arms.values():
         if arm.name not in (one, *(roles[role] for role in passed)):
-            yield (by_name[one], arm) if family == "focus" else (arm, by_name[one])
-
-
-def _difference(
-    arm: Arm, against: Arm, split: str, field: str, config: ReportConfig
-) -> PairedDifference:
-    a, b = (episode_values(episodes_of(one, split), field) for one in (arm, against))
-    return paired_bootstrap(a, b, config.seed, config.resamples, config.confidence)
+            yield (arms[one], arm) if block == "focus" else (arm, arms[one])
 
 
 def _describe(
-    family: Family,
-    arm: Arm,
-    against: Arm,
-    split: str,
-    result: PairedDifference,
-    p_adjusted: float | None,
+    pair: _Pair,
+    compared: ComparedPair,
+    judgment: Judgment,
+    table: _ScopeTable,
     config: ReportConfig,
 ) -> ArmComparison:
-    method = OVER_TASKS if len(arm.runs) == len(against.runs) == 1 else OVER_TASKS_AND_RUNS
+    found, other = compared.left_out, compared.broken_as_failed
     statuses, scores = (
-        (*episode_sources(arm, split, field), *episode_sources(against, split, field))
+        (
+            *scope_sources(pair.arm, pair.scope, field),
+            *scope_sources(pair.against, pair.scope, field),
+        )
         for field in ("outcome.status", "outcome.score")
     )
-    score = _difference(arm, against, split, "score", config).difference
+
+    def difference(test: ClaimTest, sources: tuple[str, ...]) -> SourcedEstimate:
+        return sourced(test.difference, _method(test, config), sources)
+
+    averages = {
+        average: difference(table.test(pair, "success", average), statuses)
+        for average in averages_of(pair.scope, config.average)
+    }
+    # The Holm step before any other comparison is decided.
+    first_level = 1 - (1 - config.confidence) * judgment.first_share
     return ArmComparison(
-        arm=arm.name,
-        against=against.name,
-        split=split,
-        family=family,
-        success_difference=_success_difference(result, method, statuses, config.confidence),
-        score_difference=sourced(score, method, scores),
-        p_value=result.p_value,
-        p_adjusted=p_adjusted,
-        num_tasks=result.num_tasks,
-        num_higher=result.num_higher,
-        num_lower=result.num_lower,
-        num_tied=result.num_tied,
-        verdict=_judge(result, p_adjusted, round(1 - config.confidence, 9)),
+        arm=pair.arm.name,
+        against=pair.against.name,
+        scope=pair.scope.name,
+        block=pair.block,
+        is_primary=pair.is_primary,
+        claim=found.claim,
+        verdict=judgment.verdict,
+        within_margin=judgment.within_margin,
+        average=config.average,
+        success_difference=averages[config.average],
+        averages=averages,
+        score_difference=difference(table.test(pair, "score", config.average), scores),
+        p_value=found.p_equal,
+        p_mid=found.p_mid,
+        p_adjusted=judgment.p_adjusted,
+        num_trainings=(len(pair.arm.runs), len(pair.against.runs)),
+        seed_sd=_seed_sd(found, config),
+        tipping_seed_sd=found.tipping_sd,
+        minimum_detectable=found.minimum_detectable(first_level),
+        num_tasks=found.num_tasks,
+        num_higher=found.counts[0],
+        num_lower=found.counts[1],
+        num_tied=found.counts[2],
+        broken_as_failed=None
+        if other is None
+        else BrokenAsFailed(
+            success_difference=difference(other, statuses),
+            p_value=other.p_equal,
+            is_decisive=judgment.is_decided_by_broken,
+        ),
     )
 
 
-def _success_difference(
-    result: PairedDifference, method: str, sources: tuple[str, ...], confidence: float
-) -> SourcedEstimate:
-    """The bootstrap interval; if all tasks have the same difference, limits from Wilson's interval.
-
-    Wilson's limit says how often another outcome is still possible. Each such task changes the
-    difference by 1, or by up to 2 if the arm won or lost all tasks.
-    """
-    value = result.difference.value
-    if value is None or result.difference.limits is not None:
-        return sourced(result.difference, method, sources)
-    share = wilson_interval(0, result.num_tasks, confidence).high or 0.0
-    low = max(-1.0, value - share * (2 if value > 0 else 1))
-    high = min(1.0, value + share * (2 if value < 0 else 1))
-    return SourcedEstimate(value=value, low=low, high=high, method=ALL_ALIKE, sources=sources)
+def _seed_sd(found: ClaimTest, config: ReportConfig) -> float | None:
+    if found.claim == "assumed" and config.seed_sd is not None:
+        return config.seed_sd / 100
+    return None if found.seeds is None else found.seeds.seed_sd
 
 
-def _judge(result: PairedDifference, p_adjusted: float | None, alpha: float) -> ArmVerdict:
-    value = result.difference.value
-    if result.p_value is None or p_adjusted is None or value is None:
-        return "untested"
-    if p_adjusted < alpha:
-        return "better" if value > 0 else "worse"
-    return "not_corrected" if result.p_value < alpha else "none"
+def _method(found: ClaimTest, config: ReportConfig) -> str:
+    methods = {
+        "methods": OVER_METHODS,
+        "assumed": OVER_ASSUMED,
+        "checkpoints": OVER_CHECKPOINTS,
+    }
+    over = OVER_GROUPS if config.generalize_over == "group" else ""
+    return methods[found.claim] + over

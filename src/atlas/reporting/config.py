@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from atlas.config import Config
 from atlas.lookup import nearest
+from atlas.reporting.claim_settings import ClaimSettings
 from atlas.store.run_folders import relative_path
 
 
@@ -22,9 +23,27 @@ class ArmRun(Config):
     training: Path | None = Field(
         default=None, description="run folder of train; none for the untuned model"
     )
-    evaluations: dict[str, Path] = Field(
-        min_length=1, description="the run folder of evaluate for each split, as split: folder"
+    evaluations: dict[str, Path | tuple[Path, ...]] = Field(
+        min_length=1,
+        description="the run folder of evaluate for each split, as split: folder; or a list of "
+        "folders, if the same model played the tasks several times",
     )
+
+    def folders(self, split: str) -> tuple[Path, ...]:
+        """The evaluations on a split, one per repetition."""
+        given = self.evaluations[split]
+        return given if isinstance(given, tuple) else (given,)
+
+    @model_validator(mode="after")
+    def _has_folders(self) -> ArmRun:
+        for split in self.evaluations:
+            if not (folders := self.folders(split)):
+                raise ValueError(f"the list of folders of '{split}' is empty, expected one or more")
+            if len(set(folders)) < len(folders):
+                raise ValueError(
+                    f"'{split}' lists the same folder twice, expected one for each repetition"
+                )
+        return self
 
 
 class ArmConfig(Config):
@@ -34,11 +53,14 @@ class ArmConfig(Config):
     label: str | None = Field(
         default=None, description="the name of the arm in the report; if none, the same as `name`"
     )
-    runs: tuple[ArmRun, ...] = Field(min_length=1, description="one entry per training seed")
+    runs: tuple[ArmRun, ...] = Field(
+        min_length=1,
+        description="one entry per training; a model that played several times is one entry",
+    )
 
 
-class ReportConfig(Config):
-    """Which arms a report compares, and how its intervals are computed."""
+class ReportConfig(ClaimSettings):
+    """Which arms a report compares, what it may claim, and how its intervals are computed."""
 
     title: str = Field(default="Critical steps against all steps", description="title of the page")
     arms: tuple[ArmConfig, ...] = Field(
@@ -52,6 +74,11 @@ class ReportConfig(Config):
         default=None,
         description="the arm that the headline is about; if none, the first arm that is "
         "neither reference nor base",
+    )
+    registration: str | None = Field(
+        default=None,
+        description="digest of the design, as `atlas run` writes it into the manifests of the "
+        "trainings; the report says whether they are the same",
     )
     seed: int = Field(default=0, description="seed of the bootstrap")
     resamples: int = Field(
@@ -79,6 +106,16 @@ class ReportConfig(Config):
             raise ValueError("reference, base and focus must be different arms")
         return self
 
+    @model_validator(mode="after")
+    def _primary_is_known(self) -> ReportConfig:
+        if self.primary is None:
+            return self
+        names = [arm.name for arm in self.arms]
+        for name in (self.primary.arm, self.primary.against):
+            if name not in names:
+                raise ValueError(f"the primary arm '{name}' is not an arm. {nearest(name, names)}")
+        return self
+
     @property
     def focus_arm(self) -> str | None:
         """The arm of the headline; None if there are only the reference and the base."""
@@ -92,8 +129,16 @@ class ReportConfig(Config):
             for number, run in enumerate(arm.runs, start=1):
                 if run.training is not None:
                     yield f"{arm.name}/{number}/train", run.training, "train"
-                for split, path in run.evaluations.items():
-                    yield f"{arm.name}/{number}/evaluate/{split}", path, "evaluate"
+                for split in run.evaluations:
+                    for name, path in self.named_folders(arm, number, split):
+                        yield name, path, "evaluate"
+
+    def named_folders(self, arm: ArmConfig, number: int, split: str) -> Iterator[tuple[str, Path]]:
+        """The evaluations of one run on a split: their names in the report and their paths."""
+        folders = arm.runs[number - 1].folders(split)
+        name = f"{arm.name}/{number}/evaluate/{split}"
+        for place, path in enumerate(folders, start=1):
+            yield (name if len(folders) == 1 else f"{name}/{place}"), path
 
     def relative_to(self, folder: Path) -> ReportConfig:
         """The same config with paths relative to `folder`, as a run folder stores it."""
@@ -101,8 +146,12 @@ class ReportConfig(Config):
         for run in (run for arm in values["arms"] for run in arm["runs"]):
             if run["training"] is not None:
                 run["training"] = relative_path(run["training"], folder)
-            for split, path in run["evaluations"].items():
-                run["evaluations"][split] = relative_path(path, folder)
+            for split, given in run["evaluations"].items():
+                run["evaluations"][split] = (
+                    tuple(relative_path(path, folder) for path in given)
+                    if isinstance(given, tuple)
+                    else relative_path(given, folder)
+                )
         return ReportConfig(**values)
 
     def needed_extras(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from atlas.presenting.svg import Plot
 from atlas.presenting.table import Table
 from atlas.presenting.wording import join_words, p_text, points, points_interval, thousands
+from atlas.reporting.headline import headline_rows
 from atlas.reporting.plots import (
     plot_arm_positions,
     plot_differences,
@@ -28,7 +29,7 @@ from atlas.reporting.training_tables import (
     silencing_table,
     versions_text,
 )
-from atlas.reporting.verdicts import VERDICTS, split_label
+from atlas.reporting.verdicts import split_label, verdict_text, verdict_tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Tile:
     """
 
     split: str
+    arm: str
+    against: str
     value: str
     interval: str
     verdict: str
@@ -82,9 +85,7 @@ def write_document(report: Report) -> Document:
 
 
 def _tiles(report: Report) -> tuple[Tile, ...]:
-    rows = [
-        row for row in report.comparisons if row.family == "reference" and row.arm == report.focus
-    ]
+    rows = [row for row in report.comparisons if row in headline_rows(report)]
     limits = [abs(limit) for row in rows for limit in row.success_difference.limits or ()]
     reach = max([0.05, *limits]) * 1.1
 
@@ -93,11 +94,13 @@ def _tiles(report: Report) -> tuple[Tile, ...]:
 
     return tuple(
         Tile(
-            split=split_label(row.split),
+            split=split_label(row.scope),
+            arm=report.arm(row.arm).label,
+            against=report.arm(row.against).label,
             value=points(difference),
             interval=points_interval(difference),
-            verdict=VERDICTS[row.verdict],
-            tone={"better": "good", "worse": "bad"}.get(row.verdict, "muted"),
+            verdict=verdict_text(row, report.claims),
+            tone=verdict_tone(row),
             p=p_text(row.p_adjusted),
             low=place(difference.low),
             estimate=place(difference.value),
@@ -142,12 +145,10 @@ def _sections(report: Report) -> Iterator[ReportSection]:
         )
     yield _section("success", "Success", lead, [plot_success(report)], shown)
 
-    runs = ", and of the runs of an arm that has several" if has_several_seeds else ""
     lead = (
         "Every arm met the same tasks, so arms are compared task by task, which removes the "
-        "difficulty of the tasks from the noise. Intervals and p-values come from "
-        f"{thousands(report.resamples)} bootstrap resamples of the tasks{runs}. The verdict "
-        "follows the p-value that is adjusted for all comparisons of its table."
+        "difficulty of the tasks from the noise. The verdict follows the p-value that is adjusted "
+        "for all verdicts of the report."
     )
     plots, tables = [plot_differences(report)], difference_tables(report)
     yield _section("differences", "Paired differences", lead, plots, tables)
@@ -178,7 +179,7 @@ def _sections(report: Report) -> Iterator[ReportSection]:
     plots, tables = [plot_arm_positions(report)], (kind_table(report), position_table(report))
     yield _section("selections", "Where the critical steps lie", lead, plots, tables, items)
 
-    lead = "Arms supervise different tokens, so a lower curve does not mean a better agent."
+    lead = "Arms supervise different tokens, so a lower curve does not mean more success."
     yield _section("losses", "Training loss", lead, [plot_losses(report)])
 
     lead = (

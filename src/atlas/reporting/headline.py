@@ -1,31 +1,57 @@
-"""Comparisons -> the headline and the findings as text. Every sentence is based on a verdict."""
+"""Comparisons -> the headline and the findings as text. Every sentence is based on a verdict.
+
+A sentence about methods names arms. A sentence about checkpoints says that it is about these
+checkpoints, and what it would take to be about the methods. "Not decided" and "no difference
+shown" come with the difference that would have been found: they are not "alike".
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from atlas.presenting.wording import join_words, percent, percent_interval
-from atlas.reporting.report import ArmComparison, ArmVerdict, Family, Report
-from atlas.reporting.verdicts import difference_text, split_label
+from atlas.reporting.report import ArmComparison, Report, Verdict, WithinMargin
+from atlas.reporting.verdicts import (
+    assumption_text,
+    difference_text,
+    plain_points,
+    power_text,
+    split_label,
+    tipping_text,
+)
 
-# The text for a verdict in the headline: for the first clause, which names both arms, and for later
-# clauses.
-CLAUSES: dict[ArmVerdict, tuple[str, str]] = {
-    "better": ("{arm} beats {against} on {where}: {how}", "on {where} it is better: {how}"),
+# The text for a verdict in the headline: the first clause names both arms, later ones need not.
+CLAUSES: dict[Verdict, tuple[str, str]] = {
+    "better": (
+        "{arm} is better than {against} on {where}{by}: {how}",
+        "on {where} it is better{by}: {how}",
+    ),
     "worse": (
-        "{arm} falls behind {against} on {where}: {how}",
-        "on {where} it falls behind: {how}",
+        "{arm} is worse than {against} on {where}{by}: {how}",
+        "on {where} it is worse{by}: {how}",
     ),
-    "not_corrected": (
-        "{arm} and {against} are apart on {where} ({how}), though not after correction for the "
-        "number of comparisons",
-        "on {where} they are apart ({how}), though not after correction for the number of "
-        "comparisons",
+    "not_worse": (
+        "{arm} is not worse than {against} by more than {margin} points on {where}: {how}",
+        "on {where} it is not worse by more than {margin} points: {how}",
     ),
-    "none": (
-        "no difference between {arm} and {against} could be shown on {where} ({how})",
-        "on {where} no difference could be shown ({how})",
+    "alike": (
+        "{arm} and {against} are alike within {margin} points on {where}: {how}",
+        "on {where} they are alike within {margin} points: {how}",
+    ),
+    "undecided": (
+        "{arm} against {against} is undecided on {where}: {how}{more}",
+        "on {where} it is undecided: {how}{more}",
+    ),
+    "differ": (
+        "these {number} checkpoints of {arm} and {against} differ on {where}: {how}{more}",
+        "on {where} these checkpoints differ: {how}{more}",
+    ),
+    "no_difference": (
+        "no difference is shown between these {number} checkpoints of {arm} and {against} on "
+        "{where}: {how}{more}",
+        "on {where} no difference is shown between them: {how}{more}",
     ),
     "untested": (
         "{arm} and {against} have no task with a valid episode in both on {where}",
@@ -33,88 +59,151 @@ CLAUSES: dict[ArmVerdict, tuple[str, str]] = {
     ),
 }
 # The text for a verdict that several arms share: one arm against others, and others against one.
-ONE_AGAINST_SEVERAL: dict[ArmVerdict, str] = {
-    "better": "{one} is better than {several} on {where}.",
-    "worse": "{one} is worse than {several} on {where}.",
-    "not_corrected": "{one} is apart from {several} on {where}, though not after correction for "
-    "the number of comparisons.",
-    "none": "No difference between {one} and {several} could be shown on {where}.",
-    "untested": "{one} has no task with a valid episode in common with {several} on {where}.",
+ONE_AGAINST_SEVERAL: dict[Verdict, str] = {
+    "better": "{one} is better than {several} on {where}{by}",
+    "worse": "{one} is worse than {several} on {where}{by}",
+    "not_worse": "{one} is not worse than {several} by more than {margin} points on {where}",
+    "alike": "{one} is alike within {margin} points with {several} on {where}",
+    "undecided": "Undecided on {where}: {one} against {several}{more}",
+    "differ": "The checkpoint of {one} differs from that of {several} on {where}{more}",
+    "no_difference": "No difference is shown on {where} between the checkpoint of {one} and that "
+    "of {several}{more}",
+    "untested": "{one} has no task with a valid episode in common with {several} on {where}",
 }
-SEVERAL_AGAINST_ONE: dict[ArmVerdict, str] = {
-    "better": "Better than {one} on {where}: {several}.",
-    "worse": "Worse than {one} on {where}: {several}.",
-    "not_corrected": "Apart from {one} on {where}, though not after correction for the number of "
-    "comparisons: {several}.",
-    "none": "No difference to {one} could be shown on {where}: {several}.",
-    "untested": "No task with a valid episode in common with {one} on {where}: {several}.",
+SEVERAL_AGAINST_ONE: dict[Verdict, str] = {
+    "better": "Better than {one} on {where}{by}: {several}",
+    "worse": "Worse than {one} on {where}{by}: {several}",
+    "not_worse": "Not worse than {one} by more than {margin} points on {where}: {several}",
+    "alike": "Alike within {margin} points with {one} on {where}: {several}",
+    "undecided": "Undecided against {one} on {where}: {several}{more}",
+    "differ": "Checkpoints that differ from that of {one} on {where}: {several}{more}",
+    "no_difference": "No difference is shown on {where} between the checkpoint of {one} and that "
+    "of {several}{more}",
+    "untested": "No task with a valid episode in common with {one} on {where}: {several}",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What comparisons that share a sentence have in common."""
+
+    verdict: Verdict
+    within_margin: WithinMargin | None
+    assumption: str
 
 
 def write_headline(report: Report) -> str:
-    """One sentence: the focus against the reference on each split.
+    """The primary comparison, or the focus against the reference on each scope.
 
-    Without a focus, the sentence reports the numbers of the reference.
+    Without either, the sentence reports the numbers of the reference.
     """
-    reference = report.arm(report.reference)
-    if report.focus is None:
-        rates = [(row.total.success_rate, split_label(row.split)) for row in reference.results]
-        words = [
-            f"{percent(rate)} {percent_interval(rate)}".strip() + f" of the episodes on {split}"
-            for rate, split in rates
-        ]
-        return (
-            f"{reference.label} succeeds in {join_words(words)}. "
-            "No other tuned arm was given to compare it with."
-        )
-    clauses: list[str] = []
-    for row in report.comparisons:
-        if row.family == "reference" and row.arm == report.focus:
-            clause = CLAUSES[row.verdict][1 if clauses else 0].format(
-                arm=report.arm(report.focus).label,
-                against=reference.label,
-                where=split_label(row.split),
-                how=difference_text(row),
-            )
-            clauses.append(clause)
+    rows = headline_rows(report)
+    if not rows:
+        return _rates_of_reference(report)
+    clauses = [_clause(report, row, is_first=not place) for place, row in enumerate(rows)]
     sentence = "; ".join(clauses)
     return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
+def headline_rows(report: Report) -> list[ArmComparison]:
+    """The primary comparison; without one, the focus against the reference on each scope."""
+    primary = [row for row in report.comparisons if row.is_primary]
+    return primary or [
+        row
+        for row in report.comparisons
+        if (row.arm, row.against) == (report.focus, report.reference)
+    ]
+
+
 def write_findings(report: Report) -> tuple[str, ...]:
-    """The other comparisons: focus and controls, controls and reference, all and base."""
-    rows: dict[Family, list[tuple[str, ArmComparison]]] = defaultdict(list)
-    for row in report.comparisons:
-        if row.family != "reference" or row.arm != report.focus:
-            other = row.against if row.family == "focus" else row.arm
-            rows[row.family].append((report.arm(other).label, row))
+    """The other comparisons: focus and controls, each arm and the reference, all and base."""
+    shown = headline_rows(report)
+    rows = [row for row in report.comparisons if row not in shown]
+    found: list[str] = []
+    for block, one in (
+        ("focus", report.focus),
+        ("reference", report.reference),
+        ("base", report.base),
+    ):
+        inside = [row for row in rows if row.block == block]
+        if one is not None:
+            sentences = ONE_AGAINST_SEVERAL if block == "focus" else SEVERAL_AGAINST_ONE
+            found += _share(sentences, report, one, inside)
+    return tuple(found)
+
+
+def _rates_of_reference(report: Report) -> str:
+    reference = report.arm(report.reference)
+    rates = [(row.total.success_rate, split_label(row.split)) for row in reference.results]
+    words = [
+        f"{percent(rate)} {percent_interval(rate)}".strip() + f" of the episodes on {split}"
+        for rate, split in rates
+    ]
     return (
-        *_share(ONE_AGAINST_SEVERAL, report, report.focus, rows["focus"]),
-        *_share(SEVERAL_AGAINST_ONE, report, report.reference, rows["reference"]),
-        *_share(SEVERAL_AGAINST_ONE, report, report.base, rows["base"]),
+        f"{reference.label} succeeds in {join_words(words)}. "
+        "No other tuned arm was given to compare it with."
     )
 
 
-def _share(
-    sentences: Mapping[ArmVerdict, str],
-    report: Report,
-    one: str | None,
-    rows: Sequence[tuple[str, ArmComparison]],
-) -> Iterator[str]:
-    """One sentence for all arms that have the same verdict on the same splits.
+def _clause(report: Report, row: ArmComparison, is_first: bool) -> str:
+    assumption = assumption_text(row)
+    text = CLAUSES[row.verdict][0 if is_first else 1].format(
+        arm=report.arm(row.arm).label,
+        against=report.arm(row.against).label,
+        where=split_label(row.scope),
+        how=difference_text(row),
+        by=_by(row.verdict, row.within_margin, report),
+        margin=plain_points(report.claims.margin),
+        number="two" if sum(row.num_trainings) == 2 else sum(row.num_trainings),
+        more=_more(row.verdict, [row]),
+    )
+    return f"{assumption}, {text}" if assumption else text
 
-    `rows` holds the comparisons of the arm `one`, each with the label of the other arm.
-    """
-    if one is None:
-        return
-    label_of_one = report.arm(one).label
-    for verdict, sentence in sentences.items():
-        splits_of_arm: dict[str, list[str]] = defaultdict(list)
-        for label, row in rows:
-            if row.verdict == verdict:
-                splits_of_arm[label].append(split_label(row.split))
-        arms_of_splits: dict[str, list[str]] = defaultdict(list)
-        for label, splits in splits_of_arm.items():
-            arms_of_splits[join_words(splits)].append(label)
-        for where, several in arms_of_splits.items():
-            yield sentence.format(one=label_of_one, several=join_words(several), where=where)
+
+def _share(
+    sentences: dict[Verdict, str], report: Report, one: str, rows: Sequence[ArmComparison]
+) -> Iterator[str]:
+    """One sentence for all arms that have the same kind of verdict on the same scopes."""
+    by_kind: dict[_Kind, dict[str, list[ArmComparison]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        kind = _Kind(row.verdict, row.within_margin, assumption_text(row))
+        other = row.against if row.arm == one else row.arm
+        by_kind[kind][report.arm(other).label].append(row)
+    order = list(sentences)
+    for kind in sorted(by_kind, key=lambda kind: order.index(kind.verdict)):
+        by_scopes: dict[str, dict[str, list[ArmComparison]]] = defaultdict(dict)
+        for label, own in by_kind[kind].items():
+            by_scopes[join_words([split_label(row.scope) for row in own])][label] = own
+        for where, several in by_scopes.items():
+            sentence = sentences[kind.verdict].format(
+                one=report.arm(one).label,
+                several=join_words(list(several)),
+                where=where,
+                by=_by(kind.verdict, kind.within_margin, report),
+                margin=plain_points(report.claims.margin),
+                more=_more(kind.verdict, [row for own in several.values() for row in own]),
+            )
+            if kind.assumption:
+                first = kind.assumption
+                yield f"{first[:1].upper()}{first[1:]}: {sentence}."
+            else:
+                yield f"{sentence}."
+
+
+def _by(verdict: Verdict, within_margin: WithinMargin | None, report: Report) -> str:
+    if verdict in ("better", "worse") and within_margin == "alike":
+        return f" by less than {plain_points(report.claims.margin)} points"
+    return ""
+
+
+def _more(verdict: Verdict, rows: Sequence[ArmComparison]) -> str:
+    """What a verdict without a direction leaves open; over several rows, the most careful."""
+    if verdict == "differ":
+        known = [row.tipping_seed_sd for row in rows if row.tipping_seed_sd is not None]
+        more = [tipping_text(min(known))] if len(known) == len(rows) else []
+    else:
+        found = [row.minimum_detectable for row in rows if row.minimum_detectable is not None]
+        more = [power_text(max(found))] if len(found) == len(rows) else []
+    if any(row.broken_as_failed and row.broken_as_failed.is_decisive for row in rows):
+        more.insert(0, "the episodes that broke decide it")
+    return "".join(f"; {part}" for part in more)

@@ -1,4 +1,4 @@
-"""Notes that a reader needs to judge the numbers: seeds, errors, budgets, unequal settings."""
+"""Notes that a reader needs to judge the numbers: errors, budgets, unequal settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from atlas.presenting.wording import join_words
 from atlas.reporting.arms import Arm, SeedRun
+from atlas.reporting.claim_notes import claim_cautions, claim_infos
 from atlas.reporting.report import ArmReport, Note, Report
 from atlas.reporting.verdicts import split_label
 from atlas.store.run_folders import Manifest
@@ -22,7 +23,7 @@ SETTING_CHARS = 40
 def write_notes(arms: Sequence[Arm], report: Report) -> tuple[Note, ...]:
     """All notes, cautions first."""
     cautions = (
-        *_single_seeds(arms),
+        *claim_cautions(arms, report),
         *_invalid_episodes(report.arms),
         *_trained_tasks(arms),
         *_limits(arms),
@@ -31,31 +32,11 @@ def write_notes(arms: Sequence[Arm], report: Report) -> tuple[Note, ...]:
         *_unequal_budgets(report.arms),
         *_lost_steps(report.arms),
     )
-    infos = (*_several_seeds(arms), report.label_origin[0], *_multiplicity(report))
+    infos = (*claim_infos(arms, report), report.label_origin[0])
     return (
         *(Note(level="caution", text=text) for text in cautions),
         *(Note(level="info", text=text) for text in infos),
     )
-
-
-def _several_seeds(arms: Sequence[Arm]) -> Iterator[str]:
-    counts = [f"{arm.label} {len(arm.runs)}" for arm in arms if arm.trainings and arm.runs[1:]]
-    if counts:
-        yield (
-            f"Training seeds: {join_words(counts)}. Where an arm has several, its intervals cover "
-            "both the drawing of tasks and the noise of training, as far as so few seeds can show "
-            "it."
-        )
-
-
-def _multiplicity(report: Report) -> Iterator[str]:
-    if len(report.comparisons) > 1:
-        yield (
-            f"The intervals are {100 * report.confidence:g} % each, not all at once. The p-values "
-            "are adjusted within each table of differences (Holm), and the verdicts follow the "
-            "adjusted ones. Differences between task groups are not tested: they are for "
-            "exploring, not for claims."
-        )
 
 
 def _limits(arms: Sequence[Arm]) -> Iterator[str]:
@@ -66,30 +47,14 @@ def _limits(arms: Sequence[Arm]) -> Iterator[str]:
             played |= {
                 f"{split_label(split)}: {limit}"
                 for split, evaluation in run.evaluations.items()
-                if (limit := evaluation.folder.manifest.summary.get("limit"))
+                for repetition in evaluation.repetitions
+                if (limit := repetition.folder.manifest.summary.get("limit"))
             }
             limited = run.training and run.training.folder.manifest.summary.get("limited")
             if limited:
                 yield f"{arm.label} was trained on a part of its data: {one_line(limited)}."
     if played:
         yield f"Only a part of the tasks was played ({join_words(sorted(played))})."
-
-
-def _single_seeds(arms: Sequence[Arm]) -> Iterator[str]:
-    trained = [arm for arm in arms if arm.trainings]
-    single = [arm.label for arm in trained if len(arm.runs) == 1]
-    if single and len(single) == len(trained):
-        yield (
-            "There is one training seed per arm. The intervals cover the drawing of tasks, not the "
-            "noise of training: with another seed the numbers will differ, and arms may come out "
-            "in another order. Three seeds or more are needed before a difference can be "
-            "attributed to the method."
-        )
-    elif single:
-        yield (
-            f"{join_words(single)} {'was' if len(single) == 1 else 'were'} trained once; intervals "
-            "of differences to such an arm leave its training noise out."
-        )
 
 
 def _invalid_episodes(reports: Sequence[ArmReport]) -> Iterator[str]:
@@ -103,7 +68,8 @@ def _invalid_episodes(reports: Sequence[ArmReport]) -> Iterator[str]:
         yield (
             "Episodes that broke are left out and not counted as failures: "
             f"{join_words(found)}. Paired differences leave a task out in both arms when it is "
-            "invalid in either."
+            "invalid in either. A verdict is given only where it stays the same if broken episodes "
+            "count as failures."
         )
 
 
@@ -112,10 +78,10 @@ def _trained_tasks(arms: Sequence[Arm]) -> Iterator[str]:
         *(training.data.task_ids for arm in arms for training in arm.trainings if training.data)
     )
     for split, evaluation in arms[0].runs[0].evaluations.items():
-        seen = len(trained & evaluation.episodes.keys())
+        seen = len(trained & set(evaluation.task_ids))
         if seen:
             yield (
-                f"{seen} of the {len(evaluation.episodes)} tasks of {split_label(split)} are "
+                f"{seen} of the {len(evaluation.task_ids)} tasks of {split_label(split)} are "
                 "also training tasks: success there may be memory."
             )
 
@@ -128,8 +94,12 @@ def _unequal_settings(arms: Sequence[Arm]) -> Iterator[str]:
     if differing := _unequal_precisions(arms):
         yield f"The arms were not trained in the same precision: {differing}."
     for split in arms[0].runs[0].evaluations:
-        runs = [run for arm in arms for run in arm.runs]
-        if differing := _differing([run.evaluations[split].folder.manifest for run in runs]):
+        evaluations = [run.evaluations[split] for arm in arms for run in arm.runs]
+        folders = [one.folder for each in evaluations for one in each.repetitions]
+        # Repetitions of an evaluation may be sampled with different seeds.
+        is_repeated = any(len(each.repetitions) > 1 for each in evaluations)
+        manifests = [folder.manifest for folder in folders]
+        if differing := _differing(manifests, except_for="seed" if is_repeated else ""):
             yield (
                 "The arms were not evaluated with the same settings on "
                 f"{split_label(split)}: {differing}."
@@ -166,7 +136,8 @@ def _unconfirmed_models(arms: Sequence[Arm]) -> Iterator[str]:
 
 
 def _is_unproven(run: SeedRun) -> bool:
-    models = [one.folder.manifest.inputs.get("model") for one in run.evaluations.values()]
+    repetitions = (one for each in run.evaluations.values() for one in each.repetitions)
+    models = [one.folder.manifest.inputs.get("model") for one in repetitions]
     return run.training is not None and any(model and model.digest is None for model in models)
 
 

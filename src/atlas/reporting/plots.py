@@ -80,9 +80,9 @@ def plot_differences(report: Report) -> Plot | None:
         [
             (*arms[row.arm], row.success_difference)
             for row in report.comparisons
-            if row.family == "reference" and row.split == split
+            if row.block == "reference" and row.scope == scope.name
         ]
-        for split in report.splits
+        for scope in report.scopes
     ]
     if not panels[0]:
         return None
@@ -103,7 +103,7 @@ def plot_differences(report: Report) -> Plot | None:
     label = report.arm(report.reference).label
     caption = (
         f"Success rate minus that of {label} on the same tasks, in percentage points, with "
-        f"{100 * report.confidence:g}{PERCENT} interval. Right of the line is better."
+        f"{100 * report.confidence:g}{PERCENT} interval. Right of the line the arm is higher."
     )
     title, words = f"Difference to {label}", (points, points_interval)
     return _draw_panels("differences", title, caption, report, panels, words, finish)

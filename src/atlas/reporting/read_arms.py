@@ -1,12 +1,14 @@
 """Run folders -> arms. Only this module reads files, each one once.
 
 Comparisons are paired, so all arms must have the same tasks. Each evaluation must be of the
-checkpoint of its training, and each training must be of the current selection.
+checkpoint of its training, and each training must be of the current selection. A training may be
+given once only: its repetitions would look like several seeds.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,13 +16,25 @@ from pydantic import BaseModel
 
 from atlas.errors import RunError
 from atlas.records import Selection
-from atlas.reporting.arms import Arm, Evaluation, RunFolder, SeedRun, Training, TrainingData
-from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
+from atlas.reporting.arms import (
+    Arm,
+    Evaluation,
+    Repetition,
+    RunFolder,
+    SeedRun,
+    Training,
+    TrainingData,
+)
+from atlas.reporting.config import ArmConfig, ReportConfig
+from atlas.reporting.identities import identities_of, refuse_same_trainings
 from atlas.reporting.report import LossCurve
 from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.readers import read_selections, read_trajectories
 from atlas.store.record_files import read_records
-from atlas.store.run_folders import read_manifest
+from atlas.store.run_folders import MANIFEST_FILE, read_manifest
+
+# The command and the file of a run that played a suite, in whose folder its entries lie.
+SUITE_COMMAND, SUITE_FILE = "evaluate --suite", "metrics.json"
 
 
 class _LossRow(BaseModel):
@@ -31,32 +45,58 @@ class _LossRow(BaseModel):
     loss: float = math.nan
 
 
+class _SuiteEntry(BaseModel):
+    """What the figures of a suite say about an entry."""
+
+    ring: str
+    world: str
+
+
+class _SuiteFigures(BaseModel):
+    entries: dict[str, _SuiteEntry]
+
+
 class _RunReader:
     """Reads each file of the runs once, however many arms share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: ReportConfig) -> None:
+        self._config = config
         self.manifest = cache(read_manifest)
+        self.suite = cache(_read_suite)
         self.episodes = cache(_read_episodes)
         self.annotations = cache(_read_annotations)
         self.selections = cache(_read_selections)
 
-    def read_run(self, arm: ArmConfig, run: ArmRun, name: str) -> SeedRun:
+    def read_run(self, arm: ArmConfig, number: int) -> SeedRun:
+        run, name = arm.runs[number - 1], f"{arm.name}/{number}"
         training = self._read_training(name, run.training) if run.training else None
-        evaluations = {}
-        for split, path in run.evaluations.items():
-            manifest = self.manifest(path, ("evaluate",))
-            folder = RunFolder(f"{name}/evaluate/{split}", path, manifest)
-            evaluations[split] = Evaluation(folder, self.episodes(path))
-            model = manifest.inputs.get("model")
+        evaluations = {
+            split: self._read_evaluation(arm, number, split, training) for split in run.evaluations
+        }
+        return SeedRun(training, evaluations, identities_of(training, evaluations.values()))
+
+    def _read_evaluation(
+        self, arm: ArmConfig, number: int, split: str, training: Training | None
+    ) -> Evaluation:
+        repetitions = []
+        for name, path in self._config.named_folders(arm, number, split):
+            folder = RunFolder(name, path, self.manifest(path, ("evaluate",)))
+            repetitions.append(Repetition(folder, self.episodes(path)))
+            model = folder.manifest.inputs.get("model")
             if training is None or model is None or model.digest is None:
                 continue
             if model.digest != training.folder.manifest.digest:
                 raise RunError(
                     f"arm '{arm.name}', split '{split}': {path} did not evaluate the checkpoint of "
-                    f"{run.training}, but {model.path} (relative to it). Give the evaluation of "
-                    "this training, or evaluate it."
+                    f"{training.folder.path}, but {model.path} (relative to it). Give the "
+                    "evaluation of this training, or evaluate it."
                 )
-        return SeedRun(training, evaluations)
+        _refuse_same_episodes(f"arm '{arm.name}', split '{split}'", repetitions)
+        first = repetitions[0].folder.path
+        entry = self.suite(first.resolve().parent).get(first.resolve().name)
+        return Evaluation(
+            tuple(repetitions), entry.ring if entry else None, entry.world if entry else None
+        )
 
     def _read_training(self, name: str, path: Path) -> Training:
         folder = RunFolder(f"{name}/train", path, self.manifest(path, ("train",)))
@@ -95,14 +135,14 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
 
     Raises:
         RunError: a run is missing or unfinished, arms were evaluated on different tasks or splits,
-            or an arm mixes runs that do not belong together.
+            an arm has a training twice, or mixes runs that do not belong together.
         DataError: a file of a run cannot be read.
     """
-    reader = _RunReader()
+    reader = _RunReader(config)
     arms = []
     for arm in config.arms:
-        numbered = enumerate(arm.runs, start=1)
-        runs = [reader.read_run(arm, run, f"{arm.name}/{number}") for number, run in numbered]
+        runs = [reader.read_run(arm, number) for number in range(1, len(arm.runs) + 1)]
+        refuse_same_trainings(arm.name, runs)
         arms.append(Arm(arm, tuple(runs)))
     expected = next(arm for arm in arms if arm.name == config.reference).runs[0].evaluations
     return tuple(_align_arm(arm, config.reference, expected) for arm in arms)
@@ -129,10 +169,34 @@ def _read_episodes(path: Path) -> dict[str, TrajectoryFacts]:
         if facts.task_id in episodes:
             raise RunError(
                 f"{path} holds two episodes of task '{facts.task_id}', expected one each. "
-                "Give each repetition as a separate run."
+                "Evaluate each repetition into a folder, and list the folders under the split."
             )
         episodes[facts.task_id] = facts
     return episodes
+
+
+def _refuse_same_episodes(where: str, repetitions: list[Repetition]) -> None:
+    """A copy of an evaluation is not a repetition."""
+    by_digest: dict[str, Path] = {}
+    for repetition in repetitions:
+        folder = repetition.folder
+        digest = folder.manifest.outputs.get("episodes.jsonl", folder.manifest.digest)
+        earlier = by_digest.setdefault(digest, folder.path)
+        if earlier != folder.path:
+            raise RunError(
+                f"{where}: {earlier} and {folder.path} hold the same episodes, so they are not two "
+                "repetitions. Leave one out, or evaluate with another seed."
+            )
+
+
+def _read_suite(path: Path) -> dict[str, _SuiteEntry]:
+    """The entries of the suite whose folder this is; empty for another folder."""
+    if not (path / MANIFEST_FILE).is_file():
+        return {}
+    manifest = read_manifest(path)
+    if manifest.command != SUITE_COMMAND:
+        return {}
+    return _SuiteFigures.model_validate_json((path / SUITE_FILE).read_bytes()).entries
 
 
 def _read_annotations(path: Path) -> tuple[dict[str, frozenset[int]], frozenset[str]]:
@@ -163,19 +227,23 @@ def _align_arm(arm: Arm, reference: str, expected: dict[str, Evaluation]) -> Arm
             split: _align_tasks(f"{where}, split '{split}'", run.evaluations[split], first)
             for split, first in expected.items()
         }
-        runs.append(SeedRun(run.training, aligned))
+        runs.append(replace(run, evaluations=aligned))
     return Arm(arm.config, tuple(runs))
 
 
 def _align_tasks(where: str, evaluation: Evaluation, expected: Evaluation) -> Evaluation:
-    extra = evaluation.episodes.keys() - expected.episodes.keys()
-    missing = expected.episodes.keys() - evaluation.episodes.keys()
-    if extra or missing:
-        raise RunError(
-            f"{where}: {len(extra | missing)} tasks differ from those of {expected.folder.path} "
-            f"({len(missing)} missing, {len(extra)} additional, such as "
-            f"'{min(extra or missing)}'), so the arms cannot be compared task by task. Evaluate "
-            "all arms with the same split, episodes, limit and seed."
-        )
-    episodes = {task: evaluation.episodes[task] for task in expected.episodes}
-    return Evaluation(evaluation.folder, episodes)
+    tasks = expected.task_ids
+    aligned = []
+    for repetition in evaluation.repetitions:
+        extra = repetition.episodes.keys() - set(tasks)
+        missing = set(tasks) - repetition.episodes.keys()
+        if extra or missing:
+            raise RunError(
+                f"{where}: {len(extra | missing)} tasks differ from those of "
+                f"{expected.folder.path} ({len(missing)} missing, {len(extra)} additional, such as "
+                f"'{min(extra or missing)}'), so the arms cannot be compared task by task. "
+                "Evaluate all arms with the same split, episodes, limit and seed."
+            )
+        episodes = {task: repetition.episodes[task] for task in tasks}
+        aligned.append(replace(repetition, episodes=episodes))
+    return replace(evaluation, repetitions=tuple(aligned))

@@ -6,15 +6,42 @@ which `Report.runs` resolves to a folder and a digest, then the file in it and t
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from atlas.errors import DataError
 from atlas.records import CriticalKind, Record
+from atlas.reporting.claim_settings import Average
 from atlas.reporting.position_bins import PositionBin
 from atlas.statistics.estimate import Estimate
 
+REPORT_FILE = "report.json"
+REPORT_VERSION: Literal[2] = 2
+
 Role = Literal["base", "reference", "focus", "control"]
-Family = Literal["reference", "base", "focus"]
-ArmVerdict = Literal["better", "worse", "not_corrected", "none", "untested"]
+# The tables of comparisons; all of them are one family for the correction of p-values.
+Block = Literal["primary", "reference", "focus", "base"]
+# methods: at least three different trainings in a trained arm. assumed: fewer, and the setting
+# `seed_sd` says how much seeds vary. checkpoints: only about the checkpoints that were played.
+ClaimKind = Literal["methods", "assumed", "checkpoints"]
+Verdict = Literal[
+    # About methods, also if seeds vary as assumed.
+    "better",
+    "worse",
+    "not_worse",
+    "alike",
+    "undecided",
+    # About checkpoints.
+    "differ",
+    "no_difference",
+    # No task has a valid episode in both arms.
+    "untested",
+]
+WithinMargin = Literal["alike", "not_worse"]
+RegistrationStatus = Literal["kept", "changed", "not_registered", "unchecked"]
 
 
 class SourcedEstimate(Estimate):
@@ -53,6 +80,59 @@ class SplitResult(Record):
     num_tasks: int
     total: EpisodeCounts
     groups: dict[str, EpisodeCounts]
+
+
+class RepetitionFigures(Record):
+    """What repeated episodes of the same tasks by the same checkpoint show.
+
+    `pass_hat[k]` is the probability that k of k episodes of a task succeed (tau-bench).
+    `flip_rate` is the probability that two episodes of a task end differently. Both are means over
+    the tasks and trainings with at least two valid episodes.
+    """
+
+    num_repetitions: int
+    num_tasks: int
+    pass_hat: dict[int, SourcedEstimate]
+    flip_rate: SourcedEstimate
+
+
+class ScopeResult(Record):
+    """The success of one arm on one scope.
+
+    `rates` holds the rate by what counts alike; averages that mean nothing here are left out.
+    `run_rates` holds the rate of each training, `seed_sd` the SD of the trainings' true rates, as
+    far as the arm's own trainings show it: the noise of the tasks is taken out.
+    """
+
+    scope: str
+    num_tasks: int
+    rates: dict[Average, SourcedEstimate]
+    run_rates: tuple[SourcedEstimate, ...]
+    seed_sd: SourcedEstimate
+    repetitions: RepetitionFigures | None = None
+
+
+class Scope(Record):
+    """What verdicts are about: one split, or all splits of one ring of a suite.
+
+    `environments` and `groups` are the number of tasks of each.
+    """
+
+    name: str
+    is_ring: bool
+    splits: tuple[str, ...]
+    num_tasks: int
+    environments: dict[str, int]
+    groups: dict[str, int]
+
+
+class SeedNoise(Record):
+    """How much training seeds vary on one scope, over the arms that are pooled."""
+
+    scope: str
+    seed_sd: SourcedEstimate
+    degrees: int
+    arms: tuple[str, ...]
 
 
 class Budget(Record):
@@ -113,7 +193,10 @@ class LossCurve(Record):
 
 
 class ArmReport(Record):
-    """Everything about one arm."""
+    """Everything about one arm.
+
+    `num_runs` is the number of different trainings; the untuned model counts as one.
+    """
 
     name: str
     label: str
@@ -122,29 +205,61 @@ class ArmReport(Record):
     budget: Budget | None
     silencing: Silencing | None = None
     results: tuple[SplitResult, ...]
+    scopes: tuple[ScopeResult, ...]
     selection: SelectionProfile | None
     losses: tuple[LossCurve, ...]
 
 
-class ArmComparison(Record):
-    """Arm minus `against` on the tasks of one split.
+class BrokenAsFailed(Record):
+    """The same comparison, if episodes that broke count as failures.
 
-    `p_adjusted` is Holm's over the comparisons of the same family.
+    `is_decisive` says that the verdict would have been another one if they were only left out.
+    """
+
+    success_difference: SourcedEstimate
+    p_value: float | None
+    is_decisive: bool
+
+
+class ArmComparison(Record):
+    """Arm minus `against` on one scope.
+
+    The verdict is one of the kind of `claim`. `success_difference` is the average that the verdict
+    is about, with an interval at the report's confidence; `averages` has all of them.
+
+    `p_value` is of "no difference", `p_mid` is McNemar's mid-p beside the exact one of two
+    checkpoints. `p_adjusted` is corrected over everything that is printed as a verdict, and counts
+    broken episodes both ways. `within_margin` is also given beside another verdict.
+
+    `seed_sd` is the SD of seeds that the interval contains: estimated, or assumed (`claim`).
+    `tipping_seed_sd` is the SD above which a difference of two checkpoints says nothing of methods.
+    `minimum_detectable` is the difference that would be found in 80 % of such experiments.
     """
 
     arm: str
     against: str
-    split: str
-    family: Family
+    scope: str
+    block: Block
+    is_primary: bool
+    claim: ClaimKind
+    verdict: Verdict
+    within_margin: WithinMargin | None
+    average: Average
     success_difference: SourcedEstimate
+    averages: dict[Average, SourcedEstimate]
     score_difference: SourcedEstimate
     p_value: float | None
+    p_mid: float | None
     p_adjusted: float | None
+    num_trainings: tuple[int, int]
+    seed_sd: float | None
+    tipping_seed_sd: float | None
+    minimum_detectable: float | None
     num_tasks: int
     num_higher: int
     num_lower: int
     num_tied: int
-    verdict: ArmVerdict
+    broken_as_failed: BrokenAsFailed | None
 
 
 class Note(Record):
@@ -170,10 +285,26 @@ class RunReport(Record):
     wall_seconds: float
 
 
+class Claims(Record):
+    """What the report was set to claim, and whether that was fixed before the trainings.
+
+    `margin` and `seed_sd` are rates, not points. `num_verdicts` is the size of the family over
+    which p-values are corrected.
+    """
+
+    margin: float | None
+    seed_sd: float | None
+    average: Average
+    generalize_over: Literal["none", "group"]
+    primary: tuple[str, str, str] | None
+    registration: RegistrationStatus
+    num_verdicts: int
+
+
 class Report(Record):
     """The whole report as data; the headline, findings and notes follow from the rest."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = REPORT_VERSION
     title: str
     headline: str = ""
     findings: tuple[str, ...] = ()
@@ -183,13 +314,43 @@ class Report(Record):
     base: str | None
     focus: str | None
     splits: tuple[str, ...]
+    scopes: tuple[Scope, ...]
+    claims: Claims
     seed: int
     resamples: int
     confidence: float
     arms: tuple[ArmReport, ...]
+    seed_noise: tuple[SeedNoise, ...]
     comparisons: tuple[ArmComparison, ...]
     runs: tuple[RunReport, ...]
 
     def arm(self, name: str) -> ArmReport:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+
+def read_report(folder: Path) -> Report:
+    """The report in a run folder of report.
+
+    Raises:
+        DataError: report.json is missing, was written by another version, or cannot be read.
+    """
+    file = folder / REPORT_FILE
+    again = "Make the report again: atlas report … into a new folder."
+    try:
+        content = file.read_bytes()
+        written = from_json(content)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error}). {again}") from None
+    version = written.get("version") if isinstance(written, dict) else None
+    if version != REPORT_VERSION:
+        raise DataError(
+            f"{file} has version {version!r:.20}, expected {REPORT_VERSION}: another version of "
+            f"atlas wrote it, with other verdicts. {again}"
+        )
+    try:
+        return Report.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DataError(f"{file} cannot be read ({place}: {first['msg']}). {again}") from None

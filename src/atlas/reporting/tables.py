@@ -18,8 +18,8 @@ from atlas.presenting.wording import (
     points,
     points_interval,
 )
-from atlas.reporting.report import ArmComparison, ArmReport, EpisodeCounts, Family, Report
-from atlas.reporting.verdicts import VERDICT_TONES, VERDICTS, split_label
+from atlas.reporting.report import ArmComparison, ArmReport, Block, EpisodeCounts, Report
+from atlas.reporting.verdicts import split_label, verdict_text, verdict_tone
 from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import one_line
 
@@ -93,6 +93,7 @@ def arm_rows(cells_of_arms: Iterable[Iterable[Cell | str] | None]) -> tuple[Tabl
 def difference_tables(report: Report) -> tuple[Table, ...]:
     """The paired differences of each family of comparisons, split by split."""
     return (
+        _difference_table(report, "primary", report.reference),
         _difference_table(report, "reference", report.reference),
         _difference_table(report, "focus", report.focus),
         _difference_table(report, "base", report.base),
@@ -159,10 +160,12 @@ def _main_cells(arm: ArmReport, counts: EpisodeCounts, has_invalid_steps: bool) 
     )
 
 
-def _difference_table(report: Report, family: Family, against: str | None) -> Table:
+def _difference_table(report: Report, block: Block, against: str | None) -> Table:
     name = report.arm(against).label if against else ""
-    is_focus = family == "focus"
+    is_focus = block == "focus"
     caption = f"{name} minus each control" if is_focus else f"Each arm minus {name}"
+    if block == "primary":
+        caption = "The primary comparison"
     places = {arm.name: position for position, arm in enumerate(report.arms)}
 
     def row(comparison: ArmComparison) -> TableRow:
@@ -175,19 +178,22 @@ def _difference_table(report: Report, family: Family, against: str | None) -> Ta
             Cell(p_text(comparison.p_adjusted)),
             Cell(f"{comparison.num_higher} / {comparison.num_lower} / {comparison.num_tied}"),
             Cell(decimal(score, sign=True), decimal_interval(score, sign=True)),
-            Cell(VERDICTS[comparison.verdict], tone=VERDICT_TONES[comparison.verdict]),
+            Cell(verdict_text(comparison, report.claims), tone=verdict_tone(comparison)),
         )
         return TableRow(cells, position)
 
-    rows = [comparison for comparison in report.comparisons if comparison.family == family]
+    rows = [comparison for comparison in report.comparisons if comparison.block == block]
     groups = tuple(
-        RowGroup(split_label(split), tuple(row(given) for given in rows if given.split == split))
-        for split in report.splits
+        RowGroup(
+            split_label(scope.name),
+            tuple(row(given) for given in rows if given.scope == scope.name),
+        )
+        for scope in report.scopes
     )
     first, p_values = "Control" if is_focus else "Arm", ("p", "p adjusted")
     return Table(
         caption=f"{caption}, on the same tasks",
-        columns=(first, "Success, points", *p_values, "Better / worse / same", "Score", "Verdict"),
+        columns=(first, "Success, points", *p_values, "Higher / lower / same", "Score", "Verdict"),
         groups=groups,
         text_columns=frozenset({6}),
     )

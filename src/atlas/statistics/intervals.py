@@ -40,16 +40,20 @@ def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> 
         )
     if trials == 0:
         return Estimate()
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     rate = successes / trials
+    low, high = wilson_limits(rate, trials, NormalDist().inv_cdf(0.5 + confidence / 2))
+    return Estimate(value=rate, low=low, high=high)
+
+
+def wilson_limits(rate: float, trials: float, z: float) -> tuple[float, float]:
+    """Wilson's limits of a rate in so many trials (may be a fraction), z standard errors away."""
     spread = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
     shrink = 1 + z * z / trials
     center = rate + z * z / (2 * trials)
     # Near 0 and 1, rounding may put the rate outside by 1e-17, hence min and max with the rate.
-    return Estimate(
-        value=rate,
-        low=max(0.0, min(rate, (center - spread) / shrink)),
-        high=min(1.0, max(rate, (center + spread) / shrink)),
+    return (
+        max(0.0, min(rate, (center - spread) / shrink)),
+        min(1.0, max(rate, (center + spread) / shrink)),
     )
 
 

@@ -25,7 +25,8 @@ class TrajectoryFacts:
     these, `num_actionless_steps` had no action, and `num_repeated_steps` repeat an action that was
     taken earlier in the episode after the same observation. `num_cut_steps` counts the responses
     that reached the token limit, `usage` holds requests and tokens of the player's answers; both
-    are None if that is not known. `is_refused` says whether the player declined to answer.
+    are None if that is not known. `is_refused` says whether the player declined to answer, `reason`
+    is what was recorded about the end.
     """
 
     task_id: str
@@ -40,6 +41,9 @@ class TrajectoryFacts:
     num_cut_steps: int | None = None
     usage: Usage | None = None
     is_refused: bool = False
+    trajectory_id: str = ""
+    environment: str = ""
+    reason: str | None = None
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> TrajectoryFacts:
@@ -65,6 +69,9 @@ class TrajectoryFacts:
             num_cut_steps=len(cut) if isinstance(cut, list) else None,
             usage=_usage(usage),
             is_refused=details.get(REFUSED) is True,
+            trajectory_id=trajectory.id,
+            environment=task.environment,
+            reason=outcome.reason,
         )
 
     @property

@@ -49,8 +49,9 @@ class Manifest(BaseModel):
 
     `result_settings` are the settings in `config` that affect the result, by dotted name. `stamps`
     are the sizes and times of the outputs. `day` is the date on which the run was started; it stays
-    the same when the run is continued. `seal` is a digest of all other fields. Manifests of earlier
-    versions have neither.
+    the same when the run is continued. `registration` is the digest of the design of the experiment
+    that the run is a part of, written before the run starts. `seal` is a digest of all other
+    fields. Manifests of earlier versions have none of these.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +67,7 @@ class Manifest(BaseModel):
     versions: dict[str, str] = {}
     wall_seconds: float = 0.0
     day: date | None = None
+    registration: str | None = None
     seal: str = ""
 
     @property

@@ -1,0 +1,231 @@
+"""Notes on what the verdicts are about, what they rest on, and how sure they are together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from atlas.presenting.wording import join_words, thousands
+from atlas.reporting.arms import Arm, RunFolder
+from atlas.reporting.claim_tests import FEWEST_TRAININGS
+from atlas.reporting.identities import share_trainings
+from atlas.reporting.report import Report
+from atlas.reporting.verdicts import plain_points, split_label
+
+# Selectors that draw whatever their settings are. Others draw if they sample a model's answers.
+DRAWING = ("random", "complement", "pivot", "rollout_value")
+
+
+def claim_cautions(arms: Sequence[Arm], report: Report) -> Iterator[str]:
+    """What a verdict cannot say, or rests on."""
+    yield from _about_checkpoints(report)
+    yield from _assumptions(report)
+    yield from _registration(report)
+    yield from _one_draw(arms)
+    yield from _borrowed(report)
+    for one, other in combinations(arms, 2):
+        if share_trainings(one, other):
+            yield (
+                f"{one.label} and {other.label} have a checkpoint in common, so a difference "
+                "between them is not one of trainings."
+            )
+
+
+def claim_infos(arms: Sequence[Arm], report: Report) -> Iterator[str]:
+    """How to read the verdicts."""
+    yield from _seeds(arms, report)
+    yield from _repetitions(report)
+    yield from _family(report)
+    yield from _tasks(report)
+
+
+def _about_checkpoints(report: Report) -> Iterator[str]:
+    num_about = sum(row.claim == "checkpoints" for row in report.comparisons)
+    if not num_about:
+        return
+    trained = [arm.num_runs for arm in report.arms if arm.name != report.base]
+    if set(trained) == {1}:
+        yield (
+            "There is one training seed per arm. Verdicts are about these checkpoints, not about "
+            "the methods that trained them: with another seed the numbers will differ, and arms "
+            f"may come out in another order. A verdict on methods needs {FEWEST_TRAININGS} "
+            "different trainings of an arm, or the setting seed_sd."
+        )
+    else:
+        share = "All" if num_about == len(report.comparisons) else f"{num_about}"
+        yield (
+            f"{share} of the {len(report.comparisons)} comparisons are about the checkpoints that "
+            f"were played, not about methods, because both arms have fewer than {FEWEST_TRAININGS} "
+            "different trainings."
+        )
+
+
+def _assumptions(report: Report) -> Iterator[str]:
+    if not any(row.claim == "assumed" for row in report.comparisons):
+        return
+    measured = [
+        f"{plain_points(noise.seed_sd.value)} on {split_label(noise.scope)}"
+        for noise in report.seed_noise
+    ]
+    known = (
+        f"the trainings of this report vary by {join_words(measured)} (estimated from few)"
+        if measured
+        else "nothing in this report measures it"
+    )
+    yield (
+        f"Verdicts 'if seeds vary by {plain_points(report.claims.seed_sd)} points' rest on this "
+        f"assumption (setting seed_sd): {known}."
+    )
+
+
+def _registration(report: Report) -> Iterator[str]:
+    match report.claims.registration:
+        case "changed":
+            yield (
+                "The design was changed after trainings had started: their manifests hold another "
+                "registration, or none."
+            )
+        case "unchecked":
+            yield (
+                "The trainings have a registration of their design, but this report was not made "
+                "by 'atlas run', so it cannot say whether the design was kept."
+            )
+        case "not_registered" if report.claims.primary or report.claims.margin:
+            yield (
+                "The primary comparison and the margin were not registered before the trainings: "
+                "they may have been chosen after the results were seen."
+            )
+        case _:
+            return
+
+
+def _one_draw(arms: Sequence[Arm]) -> Iterator[str]:
+    for arm in arms:
+        folders = [training.data.selection_folder for training in arm.trainings if training.data]
+        draws = [folder for folder in folders if _draws(folder)]
+        if len(draws) > 1 and len({folder.manifest.digest for folder in draws}) == 1:
+            yield (
+                f"{arm.label}: one draw. Its selection was drawn once for {len(draws)} trainings, "
+                "so the noise of drawing is in no interval. Draw a selection for each training "
+                "seed."
+            )
+
+
+def _draws(folder: RunFolder) -> bool:
+    """Whether a selection would come out differently with another seed."""
+    chosen_by = folder.manifest.summary.get("chosen_by", {})
+    if "draws" in chosen_by:
+        return bool(chosen_by["draws"])
+    selector = folder.manifest.config.get("selector")
+    settings: Mapping[str, Any] = selector if isinstance(selector, dict) else {"name": selector}
+    temperature = settings.get("temperature")
+    return settings.get("name") in DRAWING or (
+        isinstance(temperature, int | float) and temperature > 0
+    )
+
+
+def _borrowed(report: Report) -> Iterator[str]:
+    trained = {arm.name: arm for arm in report.arms if arm.name != report.base}
+    single = dict.fromkeys(
+        trained[name].label
+        for row in report.comparisons
+        if row.claim == "methods"
+        for name in (row.arm, row.against)
+        if name in trained and trained[name].num_runs == 1
+    )
+    if single:
+        yield (
+            f"{join_words(list(single))} {'was' if len(single) == 1 else 'were'} trained once. "
+            "Verdicts take its noise of training from the arms that were trained several times."
+        )
+
+
+def _seeds(arms: Sequence[Arm], report: Report) -> Iterator[str]:
+    counts = [
+        f"{arm.label} {len(arm.runs)}"
+        for arm in arms
+        if len(arm.runs) > 1 and arm.name != report.base
+    ]
+    if not counts:
+        return
+    noise = [
+        f"{plain_points(one.seed_sd.value)} points on {split_label(one.scope)}"
+        for one in report.seed_noise
+    ]
+    text = f"Different trainings: {join_words(counts)}."
+    if noise:
+        text += (
+            f" Success varies between trainings of an arm by an SD of {join_words(noise)}, over "
+            "all arms; the intervals of verdicts on methods contain it."
+        )
+    yield text
+
+
+def _repetitions(report: Report) -> Iterator[str]:
+    most = max(
+        (
+            result.repetitions.num_repetitions
+            for arm in report.arms
+            for result in arm.scopes
+            if result.repetitions
+        ),
+        default=1,
+    )
+    if most > 1:
+        yield (
+            f"Checkpoints played a task up to {most} times. Repetitions are averaged within their "
+            "checkpoint; they are not further seeds."
+        )
+
+
+def _family(report: Report) -> Iterator[str]:
+    number = report.claims.num_verdicts
+    if not number:
+        return
+    alpha = 100 * round(1 - report.confidence, 9)
+    text = (
+        f"The {thousands(number)} verdicts of this report are one family: the probability that any "
+        f"of them is false is at most {alpha:g} %. P-values are adjusted for it (Holm 1979), and "
+        f"differences that would be found are given with it. Intervals are "
+        f"{100 * report.confidence:g} % each, not all at once."
+        if number > 1
+        else f"The verdict of this report is false with a probability of at most {alpha:g} %."
+    )
+    if number > 1 and report.claims.primary and report.claims.registration == "kept":
+        text += (
+            f" The primary comparison was registered before the trainings and has {alpha / 2:g} % "
+            "of it; the others share the rest."
+        )
+    yield text
+    if report.claims.registration == "kept":
+        yield "The design was registered before the trainings started, and was kept."
+
+
+def _tasks(report: Report) -> Iterator[str]:
+    if not report.comparisons:
+        return
+    stated = {"tasks": "tasks", "environments": "environments", "groups": "groups of tasks"}
+    about = [
+        f"{split_label(scope.name)}: {_number(len(scope.groups), 'level')}"
+        + (f" of {len(scope.environments)} environments" if len(scope.environments) > 1 else "")
+        for scope in report.scopes
+    ]
+    if report.claims.generalize_over == "group":
+        about_what = (
+            f"Verdicts are about groups of tasks like these ({join_words(about)}): the groups are "
+            "the sample."
+        )
+    else:
+        about_what = (
+            f"Verdicts are about other tasks of these levels ({join_words(about)}), not about "
+            "other levels or environments."
+        )
+    yield (
+        f"{about_what} In the difference of a verdict, {stated[report.claims.average]} count "
+        "alike; other averages are shown beside it. Task groups are not tested one by one."
+    )
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,263 @@
+"""Two arms on one scope -> their difference, and the p-values of what may be claimed of it.
+
+A claim is about methods only if one of the arms has three different trainings or more: then the
+noise of training is estimated and in the interval. With fewer it may be assumed (`seed_sd`), or
+the claim is about the checkpoints that were played.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from atlas.reporting.report import ClaimKind
+from atlas.statistics.bootstrap import Floats, mean_per_task
+from atlas.statistics.checkpoint_difference import checkpoint_difference
+from atlas.statistics.crossed_difference import (
+    SeedVariance,
+    crossed_difference,
+    estimate_seed_variance,
+)
+from atlas.statistics.estimate import Estimate
+from atlas.statistics.group_difference import group_difference
+from atlas.statistics.power import detectable_effect
+from atlas.statistics.student_t import t_p_value
+from atlas.statistics.task_differences import pair_tasks
+
+# A claim about methods needs this many different trainings of one of its arms.
+FEWEST_TRAININGS = 3
+# Trainings of an arm vary less where its success is near 0 or 1, so such an arm is not pooled.
+NEAR_LIMIT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ArmValues:
+    """The values of one arm on the tasks of a scope [R, T].
+
+    `shares_with` are the names of the arms that have a training in common with it.
+    """
+
+    name: str
+    values: Floats
+    is_trained: bool
+    shares_with: frozenset[str] = frozenset()
+
+    @property
+    def num_trainings(self) -> int:
+        return len(self.values) if self.is_trained else 0
+
+    @property
+    def is_near_limit(self) -> bool:
+        """Whether its mean is near 0 or 1, or unknown."""
+        means = mean_per_task(self.values)
+        known = means[~np.isnan(means)]
+        return not known.size or not NEAR_LIMIT <= known.mean() <= 1 - NEAR_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSettings:
+    """How differences are tested.
+
+    Attributes:
+        strata: the stratum of each task; strata count alike.
+        groups: the group of each task, if groups are the units.
+        margin: as a rate.
+        seed_sd: the assumed SD of seeds, as a rate.
+    """
+
+    strata: Sequence[int] | None
+    groups: Sequence[int] | None
+    margin: float | None
+    seed_sd: float | None
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTest:
+    """The difference of two arms with the p-values of three hypotheses.
+
+    Attributes:
+        p_equal: of no difference.
+        p_worse: that the arm is worse by the margin or more.
+        p_better: that it is better by the margin or more.
+        variance: of the difference; None where every task has the same difference.
+        seeds: the noise of training in the interval, if it was estimated.
+    """
+
+    claim: ClaimKind
+    difference: Estimate
+    p_equal: float | None = None
+    p_worse: float | None = None
+    p_better: float | None = None
+    p_mid: float | None = None
+    tipping_sd: float | None = None
+    variance: float | None = None
+    degrees: float = math.inf
+    seeds: SeedVariance | None = None
+    num_tasks: int = 0
+    counts: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def p_values(self) -> tuple[float | None, float | None, float | None]:
+        return self.p_equal, self.p_worse, self.p_better
+
+    def minimum_detectable(self, confidence: float) -> float | None:
+        """The difference that is found in 80 % of such experiments at this confidence."""
+        if not self.variance:
+            return None
+        found = detectable_effect(self.variance, self.degrees, confidence)
+        return found if math.isfinite(found) else None
+
+
+def pooled_arms(pair: Sequence[ArmValues], arms: Sequence[ArmValues]) -> list[ArmValues]:
+    """The arms whose trainings say how much seeds vary in a comparison.
+
+    These are all trained arms with several trainings, unless one of the pair is near 0 or 1: then
+    the pair's own. Arms that share a training count once.
+    """
+    several = [arm for arm in arms if arm.num_trainings > 1]
+    own = [arm for arm in pair if arm.num_trainings > 1]
+    is_special = any(arm.is_near_limit for arm in pair if arm.is_trained)
+    candidates = own if is_special else [arm for arm in several if not arm.is_near_limit]
+    pooled: list[ArmValues] = []
+    for arm in candidates:
+        if not any(other.name in arm.shares_with for other in pooled):
+            pooled.append(arm)
+    return pooled
+
+
+def seed_variance(pooled: Sequence[ArmValues], settings: ComparisonSettings) -> SeedVariance | None:
+    """How much seeds vary, over all these arms."""
+    values = [_units(arm.values, settings) for arm in pooled]
+    return estimate_seed_variance(values, None if settings.groups else settings.strata)
+
+
+def compare_values(
+    arm: ArmValues, against: ArmValues, arms: Sequence[ArmValues], settings: ComparisonSettings
+) -> ClaimTest:
+    """Test arm minus `against`.
+
+    Args:
+        arms: all arms of the report, of which some lend their noise of training.
+    """
+    pair = (arm, against)
+    most = max(one.num_trainings for one in pair)
+    seeds = seed_variance(pooled_arms(pair, arms), settings) if most >= FEWEST_TRAININGS else None
+    if seeds is not None:
+        return _test_methods("methods", arm, against, settings, seeds)
+    if settings.seed_sd is not None and most:
+        return _test_methods("assumed", arm, against, settings, None)
+    return _test_checkpoints(arm, against, settings)
+
+
+def _test_methods(
+    claim: ClaimKind,
+    arm: ArmValues,
+    against: ArmValues,
+    settings: ComparisonSettings,
+    seeds: SeedVariance | None,
+) -> ClaimTest:
+    paired = pair_tasks(arm.values, against.values, settings.groups or settings.strata)
+    a, b = arm.values, against.values
+    if settings.groups:
+        both = ~(np.isnan(a).all(axis=0) | np.isnan(b).all(axis=0))
+        a, b = (_units(np.where(both, one, np.nan), settings) for one in (a, b))
+    found = crossed_difference(
+        a,
+        b,
+        strata=None if settings.groups else settings.strata,
+        seeds=seeds,
+        trained=(arm.is_trained, against.is_trained),
+        assumed_seed_sd=None if seeds else settings.seed_sd,
+        confidence=settings.confidence,
+    )
+    if found.variance is None or found.degrees is None:
+        # All tasks have the same difference and seeds do not vary.
+        plain = _test_checkpoints(arm, against, settings)
+        return ClaimTest(
+            claim,
+            plain.difference,
+            plain.p_equal,
+            seeds=seeds,
+            num_tasks=plain.num_tasks,
+            counts=plain.counts,
+        )
+    p_worse = p_better = None
+    if settings.margin is not None:
+        error, value = math.sqrt(found.variance), found.difference.value or 0.0
+        p_worse = _p_above((value + settings.margin) / error, found.degrees)
+        p_better = _p_above((settings.margin - value) / error, found.degrees)
+    return ClaimTest(
+        claim,
+        found.difference,
+        found.p_value,
+        p_worse,
+        p_better,
+        variance=found.variance,
+        degrees=found.degrees,
+        seeds=seeds,
+        num_tasks=paired.each.size,
+        counts=paired.counts,
+    )
+
+
+def _test_checkpoints(
+    arm: ArmValues, against: ArmValues, settings: ComparisonSettings
+) -> ClaimTest:
+    trained = (arm.is_trained, against.is_trained)
+    found = checkpoint_difference(
+        arm.values,
+        against.values,
+        strata=settings.groups or settings.strata,
+        trained=trained,
+        confidence=settings.confidence,
+    )
+    counts = (found.num_higher, found.num_lower, found.num_tied)
+    if settings.groups:
+        groups = group_difference(
+            arm.values, against.values, settings.groups, confidence=settings.confidence
+        )
+        if groups.variance is not None:
+            return ClaimTest(
+                "checkpoints",
+                groups.difference,
+                groups.p_value,
+                tipping_sd=found.tipping_sd,
+                variance=groups.variance,
+                degrees=groups.degrees or math.inf,
+                num_tasks=found.num_tasks,
+                counts=counts,
+            )
+    paired = pair_tasks(arm.values, against.values, settings.groups or settings.strata)
+    return ClaimTest(
+        "checkpoints",
+        found.difference,
+        found.p_exact,
+        p_mid=found.p_mid,
+        tipping_sd=found.tipping_sd,
+        variance=paired.variance if found.num_tasks > 1 else None,
+        num_tasks=found.num_tasks,
+        counts=counts,
+    )
+
+
+def _units(values: Floats, settings: ComparisonSettings) -> Floats:
+    """[R, T], or the means of the groups [R, K] if groups are the units."""
+    if not settings.groups:
+        return values
+    groups = np.asarray(settings.groups)
+    valid = ~np.isnan(values)
+    sums = np.stack([np.bincount(groups, row) for row in np.where(valid, values, 0.0)])
+    sizes = np.stack([np.bincount(groups, row) for row in valid.astype(float)])
+    return np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan)
+
+
+def _p_above(t: float, degrees: float) -> float:
+    """Twice the one-sided p-value of a t that is expected above 0, at most 1.
+
+    It is below 0.05 where the 95 % interval is on the right side.
+    """
+    return t_p_value(t, degrees) if t > 0 else 1.0

@@ -1,0 +1,86 @@
+"""Tasks and seeds -> what a comparison can find, and the other way round.
+
+With R seeds per arm and T tasks the variance of a difference is
+
+    V(R, T) = 2 tau^2 / R + (q - 2 tau^2) / (R T)
+
+where tau is the standard deviation between seeds and q the share of tasks on which single runs of
+the two arms differ.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from atlas.statistics.student_t import t_power
+
+POWER = 0.8
+MOST_SEEDS = 1_000
+MOST_TASKS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What a plan has to know of two arms: the noise of seeds and of tasks.
+
+    Attributes:
+        seed_sd: standard deviation of a run's true mean between seeds (a share, such as 0.035).
+        discordance: the share of tasks on which single runs of the two arms differ; for scores,
+            the mean square of the difference.
+        num_arms: trained arms that share the estimate of the noise of seeds.
+    """
+
+    seed_sd: float
+    discordance: float
+    num_arms: int = 2
+
+
+def planned_variance(noise: Noise, num_seeds: int, num_tasks: int) -> tuple[float, float]:
+    """The variance of the difference that is expected, and its degrees of freedom."""
+    between = 2 * noise.seed_sd**2
+    each = max(0.0, noise.discordance - between)
+    of_tasks = each / (num_seeds * num_tasks)
+    variance = between / num_seeds + of_tasks
+    degrees = noise.num_arms * (num_seeds - 1)
+    if not degrees or num_tasks < 2 or not variance:
+        return variance, 0.0
+    return variance, variance**2 / (of_tasks**2 / (num_tasks - 1) + variance**2 / degrees)
+
+
+def power_of(
+    difference: float, noise: Noise, num_seeds: int, num_tasks: int, confidence: float = 0.95
+) -> float:
+    """The probability that a true difference is found."""
+    variance, degrees = planned_variance(noise, num_seeds, num_tasks)
+    if not degrees:
+        return 0.0
+    return t_power(difference / math.sqrt(variance), degrees, confidence)
+
+
+def detectable_effect(
+    variance: float, degrees: float, confidence: float = 0.95, power: float = POWER
+) -> float:
+    """The difference that is found with this power, if the variance of a difference is this."""
+    error = math.sqrt(variance)
+    low, high = 0.0, 1.0
+    while t_power(high, degrees, confidence) < power:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if t_power(middle, degrees, confidence) < power else (low, middle)
+        )
+    return high * error
+
+
+def minimum_detectable_difference(
+    noise: Noise,
+    num_seeds: int,
+    num_tasks: int,
+    confidence: float = 0.95,
+    power: float = POWER,
+) -> float | None:
+    """The smallest true difference that is found with this power; None below two seeds."""
+    variance, degrees = planned_variance(noise, num_seeds, num_tasks)
+    return detectable_effect(variance, degrees, confidence, power) if degrees else None
