@@ -14,6 +14,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from worlds.common import ANSWERER, FOLLOWER, Conversation, turns
+
 from atlas.environments.babyai.actions import available_actions
 from atlas.environments.babyai.config import BabyAIConfig
 from atlas.environments.babyai.environment import BabyAIEnvironment
@@ -34,12 +36,8 @@ from atlas.records import Message, Task
 
 # Far from the seeds of train and test tasks.
 FIRST_SEED = 5_000_000
-ANSWERER = Message(role="system", content="You answer questions about what you see.")
-FOLLOWER = Message(role="system", content="You do what you are told, one action at a time.")
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
 KINDS = ("ball", "box", "key", "door")
-
-Conversation = list[Message]
 
 
 def make_conversations(num_episodes: int, seed: int) -> Iterator[Conversation]:
@@ -52,11 +50,6 @@ def make_conversations(num_episodes: int, seed: int) -> Iterator[Conversation]:
         task = Task(id=f"base/{index}", environment="babyai", group=level, seed=task_seed)
         yield from _explore(environment, task, rng)
     environment.close()
-
-
-def is_play(conversation: Conversation) -> bool:
-    """Whether a conversation is an exploring episode; the others are short."""
-    return conversation[0] not in (ANSWERER, FOLLOWER)
 
 
 def _explore(
@@ -75,8 +68,8 @@ def _explore(
         if view.objects:
             yield [FOLLOWER, *_follow(view, rng)]
         actions = available_actions(environment.world, view, environment.seen)
-        action = _any_action(actions, rng)
-        thought = _explorer_thought(view, action, goal, rng)
+        action = any_action(actions, rng)
+        thought = explorer_thought(view, action, goal, rng)
         response = _say(thought, action)
         result = environment.step(response)
         conversation += [response, *result.observation]
@@ -87,14 +80,14 @@ def _explore(
     yield conversation
 
 
-def _any_action(actions: list[str], rng: random.Random) -> str:
+def any_action(actions: list[str], rng: random.Random) -> str:
     """Any possible action; moves are as likely as errands."""
     moves = [action for action in actions if action in ("turn left", "turn right", "move forward")]
     errands = [action for action in actions if action not in moves]
     return rng.choice(moves if not errands or rng.random() < 0.5 else errands)
 
 
-def _explorer_thought(view: View, action: str, goal: str, rng: random.Random) -> str:
+def explorer_thought(view: View, action: str, goal: str, rng: random.Random) -> str:
     """Words of the expert that suit the action, about its object or things drawn at random."""
     target = next((item for item in view.objects if action.endswith(item.label)), None)
     words = _words(view, target, rng)
@@ -168,16 +161,16 @@ def _ask_goal(observation: str, goal: str, rng: random.Random) -> Conversation:
         ("Which kinds of things does the goal name?", ", ".join(kinds) or "none"),
     ]
     question, answer = rng.choice(asked)
-    return _turns((f"{observation}\n{question}", answer))
+    return turns((f"{observation}\n{question}", answer))
 
 
 def _ask_view(view: View, rng: random.Random) -> Conversation:
     """Up to three questions about one observation."""
-    turns = []
+    asked = []
     for index in range(rng.randint(1, 3)):
         question, answer = _question(view, rng)
-        turns.append((question if index else f"{view.text}\n{question}", answer))
-    return _turns(*turns)
+        asked.append((question if index else f"{view.text}\n{question}", answer))
+    return turns(*asked)
 
 
 def _question(view: View, rng: random.Random) -> tuple[str, str]:
@@ -230,19 +223,11 @@ def _follow(view: View, rng: random.Random) -> Conversation:
     ]
     request, thought = rng.choice(requests), rng.choice(thoughts)
     seen = f"{request}\n{view.text}" if rng.random() < 0.5 else f"{view.text}\n{request}"
-    return _turns((seen, _say(thought, action).content))
+    return turns((seen, _say(thought, action).content))
 
 
 def _say(thought: str, action: str) -> Message:
     return Message(role="assistant", content=f"Thought:\n{thought}\n\nAction:\n{action}")
-
-
-def _turns(*turns: tuple[str, str]) -> Conversation:
-    return [
-        message
-        for seen, said in turns
-        for message in (Message(role="user", content=seen), Message(role="assistant", content=said))
-    ]
 
 
 def _list(items: list[SeenObject]) -> str:

@@ -1,28 +1,32 @@
-"""Make the small base model of the demo: corpus -> tokenizer -> model.
+"""Make a small base model: corpus -> tokenizer -> model.
 
-    python recipes/base/make_base.py --out recipes/base/model
+    python recipes/base/make_base.py --settings recipes/base/demo.yaml --out recipes/base/model
 
-This takes under an hour on two CPU cores. The model is trained from random weights on every answer
-of the corpus (corpus.py), with the code that tunes the demo's arms: first on the short
-conversations, where it learns to find and name what an observation says, then on play and the rest
-of the short ones.
+The model is trained from random weights on every answer of the corpus (lessons.py), with the code
+that tunes the arms: first on the short conversations, where it learns to find and name what an
+observation says, then on play and the rest of the short ones. A killed command goes on at its last
+checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
+import pickle
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from corpus import COLORS, KINDS, Conversation, is_play, make_conversations
+import yaml
+from lessons import collect_corpus, names_of
 from rich.console import Console
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizer import MOST_CONVERSATIONS, train_tokenizer
+from transformers.trainer_utils import get_last_checkpoint
+from worlds.common import Conversation, is_play
 
 from atlas.records import Outcome, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import labels, loss_mask
@@ -35,79 +39,47 @@ from atlas.training.follower import RunFollower
 from atlas.training.schedule import Group, Schedule, schedule_examples
 from atlas.training.trainer import CriticalStepTrainer, collate
 
-VOCABULARY = 2048
-# Where the tokenizer may cut: a thing with its color, a number with its direction, a run of other
-# words, punctuation, line ends. So "red ball" and "2 ahead" can become one token each, in a goal as
-# in an observation, and to find a thing again is to find a token.
-_COLOR = "(?i:" + "|".join(COLORS) + ")"
-PIECES = "|".join(
-    [
-        rf" ?{_COLOR}(?: (?:open|closed|locked))? (?:{'|'.join(KINDS)})",
-        r" ?\d+(?: (?:ahead|left|right))?",
-        rf"(?: ?(?!{_COLOR} )[A-Za-z']+)+",
-        r" ?[^\sA-Za-z0-9]+\n*",
-        r"\n+",
-    ]
-)
-SPECIAL_TOKENS = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-MODEL = {
-    "hidden_size": 192,
-    "intermediate_size": 512,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 4096,
-}
-TRAINING = {
-    "learning_rate": 2e-3,
-    "lr_scheduler_type": "cosine",
-    "warmup_steps": 0.03,
-    "weight_decay": 0.01,
-}
-BATCH = 16
-# The share of the short conversations that come first, without play.
-SHORT_FIRST = 0.5
+SAVE_EVERY = 250
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
-    episodes_help = "exploring episodes; each brings its questions and requests"
-    parser.add_argument("--episodes", type=int, default=7_000, help=episodes_help)
-    parser.add_argument("--seed", type=int, default=0)
+    here = Path(__file__).parent
+    parser.add_argument("--settings", type=Path, default=here / "demo.yaml")
+    parser.add_argument("--out", type=Path, default=here / "model")
+    parser.add_argument("--processes", type=int, default=2, help="processes that make the corpus")
     arguments = parser.parse_args()
+    settings = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))
     started = time.monotonic()
     console = Console()
 
-    conversations = collect_corpus(arguments.episodes, arguments.seed)
-    tokenizer = train_tokenizer(conversations)
+    partial = arguments.out.with_suffix(".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    conversations = load_corpus(settings, partial, arguments.processes)
+    tokenizer = make_tokenizer(settings, conversations)
     renderer = Renderer(tokenizer, "the new tokenizer")
+    conversations = drop_short(conversations, settings)
+    are_play = [is_play(conversation) for conversation in conversations]
     examples = [
         to_example(str(index), conversation, renderer)
         for index, conversation in enumerate(conversations)
     ]
+    del conversations
     num_tokens = sum(len(example.input_ids) for example in examples)
     console.print(
         f"{len(examples):,} conversations, {num_tokens:,} tokens, "
         f"{len(tokenizer)} words in the vocabulary"
     )
 
-    schedule = schedule_lessons(conversations, examples, arguments.seed)
-    partial = arguments.out.with_suffix(".partial")
-    model, losses = train_model(schedule, tokenizer, arguments.seed, partial)
+    schedule = schedule_lessons(are_play, examples, settings)
+    model, losses = train_model(schedule, tokenizer, settings, partial)
     model.save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     facts = {
-        "episodes": arguments.episodes,
-        "seed": arguments.seed,
+        "lessons": settings["lessons"],
+        "seed": settings["seed"],
         "conversations": len(examples),
         "tokens": num_tokens,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -122,19 +94,41 @@ def main() -> None:
     console.print(facts)
 
 
-def collect_corpus(episodes: int, seed: int) -> list[Conversation]:
-    """All conversations, made in pieces of fixed size: the number of processes changes nothing."""
-    size = 500
-    pieces = [
-        (min(size, episodes - start), seed * 1_000 + start // size)
-        for start in range(0, episodes, size)
-    ]
-    with multiprocessing.get_context("spawn").Pool() as pool:
-        return [conversation for part in pool.starmap(_piece, pieces) for conversation in part]
+def load_corpus(settings: dict[str, Any], partial: Path, processes: int) -> list[Conversation]:
+    """The corpus; one that was made before a killed command is read."""
+    kept = partial / "corpus.pickle"
+    if kept.is_file():
+        with kept.open("rb") as file:
+            read: list[Conversation] = pickle.load(file)
+        return read
+    made = collect_corpus(settings["lessons"], settings["seed"], processes)
+    with kept.with_suffix(".new").open("wb") as file:
+        pickle.dump(made, file)
+    kept.with_suffix(".new").replace(kept)
+    return made
 
 
-def _piece(episodes: int, seed: int) -> list[Conversation]:
-    return list(make_conversations(episodes, seed))
+def drop_short(conversations: list[Conversation], settings: dict[str, Any]) -> list[Conversation]:
+    """All play, and the share `short_used` of the short conversations (by default all)."""
+    rng = np.random.default_rng(settings["seed"])
+    used = rng.random(len(conversations)) < settings.get("short_used", 1.0)
+    return [one for one, kept in zip(conversations, used, strict=True) if kept or is_play(one)]
+
+
+def make_tokenizer(
+    settings: dict[str, Any], conversations: list[Conversation]
+) -> transformers.PreTrainedTokenizerFast:
+    """The tokenizer, trained on a part of the corpus: an even share of it if it has many worlds."""
+    part = conversations[:MOST_CONVERSATIONS]
+    if len(settings["lessons"]) > 1:
+        many = min(MOST_CONVERSATIONS, len(conversations))
+        part = [conversations[index * len(conversations) // many] for index in range(many)]
+    return train_tokenizer(
+        part,
+        settings["vocabulary"],
+        names_of(settings["lessons"]),
+        settings["model"]["max_position_embeddings"],
+    )
 
 
 def to_example(name: str, conversation: Conversation, renderer: Renderer) -> TrainingExample:
@@ -156,76 +150,46 @@ def to_example(name: str, conversation: Conversation, renderer: Renderer) -> Tra
 
 
 def schedule_lessons(
-    conversations: list[Conversation], examples: list[TrainingExample], seed: int
+    are_play: list[bool], examples: list[TrainingExample], settings: dict[str, Any]
 ) -> Schedule:
     """The order of training: a share of the short conversations, then play between the others.
 
     Batches are all short or all play, so that little of them is padding.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(settings["seed"])
+    batch = settings["batch"]
 
     def batches(of_play: bool) -> list[tuple[Group, ...]]:
         groups = [
             (example,)
-            for conversation, example in zip(conversations, examples, strict=True)
-            if is_play(conversation) == of_play
+            for is_of_play, example in zip(are_play, examples, strict=True)
+            if is_of_play == of_play
         ]
-        steps = schedule_examples(groups, 1, BATCH, seed).steps
-        return [step for step in steps if len(step) == BATCH]
+        steps = schedule_examples(groups, 1, batch, settings["seed"]).steps
+        return [step for step in steps if len(step) == batch]
 
     short, play = batches(of_play=False), batches(of_play=True)
-    num_first = round(SHORT_FIRST * len(short))
+    num_first = round(settings["short_first"] * len(short))
     mixed = short[num_first:] + play
-    rng.shuffle(mixed)
+    rng.shuffle(mixed)  # type: ignore[arg-type]
     return Schedule((*short[:num_first], *mixed))
-
-
-def train_tokenizer(conversations: list[Conversation]) -> transformers.PreTrainedTokenizerFast:
-    """Byte-level BPE over phrases: any text can be written, and frequent phrases are one token."""
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PIECES), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator(
-        (message.content for conversation in conversations[:60_000] for message in conversation),
-        trainer,
-    )
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw,
-        eos_token="<|end|>",
-        pad_token="<|end|>",
-        model_max_length=MODEL["max_position_embeddings"],
-    )
-    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS[1:]})
-    tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer
 
 
 def train_model(
     schedule: Schedule,
     tokenizer: transformers.PreTrainedTokenizerFast,
-    seed: int,
+    settings: dict[str, Any],
     folder: Path,
 ) -> tuple[transformers.PreTrainedModel, list[float]]:
     """A Llama from random weights, trained on the schedule."""
-    transformers.set_seed(seed)
+    transformers.set_seed(settings["seed"])
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **MODEL,
+        **settings["model"],
     )
     model = transformers.LlamaForCausalLM(config)
     arguments = transformers.TrainingArguments(
@@ -234,19 +198,21 @@ def train_model(
         # One item is an optimizer step.
         per_device_train_batch_size=1,
         logging_steps=10,
-        save_strategy="no",
-        seed=seed,
+        save_strategy="steps",
+        save_steps=SAVE_EVERY,
+        save_total_limit=2,
+        seed=settings["seed"],
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",
         dataloader_pin_memory=False,
         use_cpu=not torch.cuda.is_available(),
+        bf16=settings.get("bf16", False),
         max_grad_norm=1.0,
         adam_beta2=0.98,
-        **TRAINING,
+        **settings["training"],
     )
-    folder.mkdir(parents=True, exist_ok=True)
     with show_progress("training", len(schedule.steps)) as bar:
         trainer = CriticalStepTrainer(
             model=model,
@@ -258,7 +224,7 @@ def train_model(
             max_tokens=EngineConfig().micro_batch_tokens,
         )
         trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train()
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     return trainer.model, [row["loss"] for row in trainer.state.log_history if "loss" in row]
 
 
