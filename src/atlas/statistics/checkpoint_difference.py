@@ -15,9 +15,11 @@ from numpy.typing import ArrayLike
 
 from atlas.statistics.bootstrap import TINY, Floats, check_confidence
 from atlas.statistics.estimate import Estimate
-from atlas.statistics.task_differences import TaskDifferences, limits_of, pair_tasks
+from atlas.statistics.task_differences import Ints, TaskDifferences, limits_of, pair_tasks
 
-# Draws of signs where the exact distribution has too many outcomes, and their seed.
+# Up to so many outcomes, all of them are counted.
+MOST_OUTCOMES = 100_000
+# Above that, so many signs are drawn, with this seed.
 NUM_FLIPS = 20_000
 FLIP_SEED = 0
 # Sums that differ by less are equal: what is left is rounding.
@@ -112,14 +114,33 @@ def _flip_signs(parts: Floats) -> tuple[float, float]:
     if len(sizes) < 2:
         return _flip_coins(parts.size, int(np.sum(parts < 0)))
     observed = abs(float(parts.sum()))
+    if math.prod(int(count) + 1 for count in counts) <= MOST_OUTCOMES:
+        more, same = _flip_all(sizes, counts, observed)
+        return more + same, more + same / 2
     rng = np.random.default_rng(FLIP_SEED)
     total = np.zeros(NUM_FLIPS)
     for size, count in zip(sizes, counts, strict=True):
         total += size * (2 * rng.binomial(count, 0.5, NUM_FLIPS) - count)
     distance = np.abs(total) - observed
-    more, same = int(np.sum(distance > SAME)), int(np.sum(np.abs(distance) <= SAME))
+    further, equal = int(np.sum(distance > SAME)), int(np.sum(np.abs(distance) <= SAME))
     # The observed signs count as one draw, so a p-value is never 0.
-    return (more + same + 1) / (NUM_FLIPS + 1), (more + (same + 1) / 2) / (NUM_FLIPS + 1)
+    return (further + equal + 1) / (NUM_FLIPS + 1), (further + (equal + 1) / 2) / (NUM_FLIPS + 1)
+
+
+def _flip_all(sizes: Floats, counts: Ints, observed: float) -> tuple[float, float]:
+    """The probabilities of a sum that is further from 0 than the observed one, and of the same."""
+    sums, chances = np.zeros(1), np.ones(1)
+    for size, count in zip(sizes, counts, strict=True):
+        n = int(count)
+        ways = np.array([math.comb(n, heads) / 2**n for heads in range(n + 1)])
+        steps = size * (2 * np.arange(n + 1) - n)
+        sums = np.add.outer(sums, steps).ravel()
+        chances = np.multiply.outer(chances, ways).ravel()
+    distance = np.abs(sums) - observed
+    return (
+        float(chances[distance > SAME].sum()),
+        float(chances[np.abs(distance) <= SAME].sum()),
+    )
 
 
 def _flip_coins(num_coins: int, num_heads: int) -> tuple[float, float]:
