@@ -193,7 +193,8 @@ def _refuse_same_episodes(where: str, repetitions: list[Repetition]) -> None:
         if earlier != folder.path:
             raise RunError(
                 f"{where}: {earlier} and {folder.path} hold the same episodes, so they are not two "
-                "repetitions. Leave one out, or evaluate with another seed."
+                "repetitions. Leave one out, or evaluate with another sampling_seed and a "
+                "temperature above 0."
             )
 
 
