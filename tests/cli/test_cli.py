@@ -72,6 +72,7 @@ OPTIONS = {
     "evaluate": "--out --model --player --base-url --env --suite --skills",
     "probe": "--trajectories --selection --out --model --player --env --dry-run",
     "report": "--out",
+    "plan": "--pilot",
     "run": "--out",
     "serve": "--env",
     "settings": "",
