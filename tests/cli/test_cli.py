@@ -73,7 +73,7 @@ OPTIONS = {
     "probe": "--trajectories --selection --out --model --player --env --dry-run",
     "report": "--out",
     "plan": "--pilot",
-    "run": "--out",
+    "run": "--out --dry-run --pilot",
     "serve": "--env",
     "settings": "",
 }
