@@ -187,18 +187,23 @@ def write_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def result_settings(config: Config) -> dict[str, Any]:
-    """The settings that decide the result and are compared by value: dotted name -> JSON value."""
+def result_settings(config: Config, *, with_names: bool = False) -> dict[str, Any]:
+    """The settings that decide the result and are compared by value: dotted name -> JSON value.
+
+    Args:
+        with_names: also the settings that name an input, which a run compares by its content.
+    """
     found: dict[str, Any] = {}
     written = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
-        if SPEED_ONLY in field.metadata or BY_CONTENT in field.metadata:
+        if SPEED_ONLY in field.metadata or (BY_CONTENT in field.metadata and not with_names):
             continue
         value = getattr(config, name)
         if isinstance(value, dict) and value and all(isinstance(v, Config) for v in value.values()):
             # Such as the entries of a suite.
             for key, each in value.items():
-                found |= {f"{name}.{key}.{k}": v for k, v in result_settings(each).items()}
+                inside = result_settings(each, with_names=with_names)
+                found |= {f"{name}.{key}.{setting}": given for setting, given in inside.items()}
             continue
         inner = value if isinstance(value, Config) else getattr(value, "settings", None)
         if not isinstance(inner, Config):
@@ -206,7 +211,8 @@ def result_settings(config: Config) -> dict[str, Any]:
             continue
         if inner is not value:
             found[name] = value.name
-        found |= {f"{name}.{key}": given for key, given in result_settings(inner).items()}
+        inside = result_settings(inner, with_names=with_names)
+        found |= {f"{name}.{key}": given for key, given in inside.items()}
     return found
 
 

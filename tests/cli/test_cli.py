@@ -189,8 +189,8 @@ def test_every_shipped_recipe_is_valid(
     if "entries" in written:
         pytest.skip("a suite: tests/environments/test_suite.py reads it")
     assert "collect" in written or "trajectories" in written
-    stages = plan_experiment(load_config(ExperimentConfig, recipe), tmp_path, str(recipe))
-    assert stages[-1].title == "report"
+    plan = plan_experiment(load_config(ExperimentConfig, recipe), tmp_path, str(recipe))
+    assert plan.stages[-1].title == "report"
 
 
 def test_text_from_a_strangers_file_reaches_the_terminal_as_escapes(

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from atlas.config import metadata_of
 from atlas.environments.base import ENVIRONMENTS
 from atlas.kinds import config_class
 from atlas.records import Annotation, CriticalStep, Message, Outcome, Selection, Task, Trajectory
 from atlas.selection.learned.train_selector import SelectTrainConfig, train_selector
+from atlas.selection.other_selection import NAMES_SELECTIONS
 from atlas.selection.scores import score_steps, select_best
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.selection.selectors.base import SELECTOR, SELECTORS, Selector
+from atlas.selection.selectors.base import SELECTOR, SELECTORS, Selector, draws_steps
 from atlas.store.record_files import read_records, write_records
 from tests.conftest import make_trajectory
 from tests.environments.push import pushed
@@ -193,6 +195,31 @@ def test_a_selection_is_of_its_trajectory_and_within_its_budget(
 @every_selector
 def test_the_same_question_has_the_same_answer(name: str, select: Select) -> None:
     assert select(name, TRAJECTORIES, 2) == select(name, TRAJECTORIES, 2)
+
+
+@every_selector
+def test_a_selector_says_whether_another_seed_selects_other_steps(
+    name: str, given: Given, folder: Path
+) -> None:
+    """By what it says, an experiment draws a selection for each training seed, or shares one."""
+    found = []
+    for seed in range(6):
+        config = select_config(name, seed=seed, **given.get(name, {}))
+        selector = new_selector(config, folder / "trajectories")
+        found.append(asyncio.run(ask(name, selector, TRAJECTORIES, 2)))
+    is_drawn = any(selections != found[0] for selections in found)
+    says = draws_steps(config.selector)
+    assert says or not is_drawn
+    if name in ("random", "complement"):
+        assert is_drawn
+
+
+@pytest.mark.parametrize("name", [*SELECTORS])
+def test_every_setting_that_names_selection_runs_is_marked(name: str) -> None:
+    fields = config_class(SELECTOR.find(name)).model_fields.items()
+    marked = {key for key, field in fields if NAMES_SELECTIONS in metadata_of(field)}
+    described = {key for key, field in fields if "selection run" in (field.description or "")}
+    assert marked == described
 
 
 @every_selector

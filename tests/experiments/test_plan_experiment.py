@@ -17,7 +17,7 @@ from atlas.config import check_config, load_config
 from atlas.errors import ConfigError
 from atlas.experiments.config import ExperimentConfig
 from atlas.experiments.plan_experiment import plan_experiment
-from atlas.experiments.run_stages import run_stages
+from atlas.experiments.run_stages import Stage, run_stages
 from atlas.store.run_folders import read_manifest
 from atlas.training import chosen_precision
 from tests.models.endpoints.chat_server import completion, serve
@@ -47,10 +47,14 @@ def tiny(model: Path, **changes: Any) -> ExperimentConfig:
     return check_config(ExperimentConfig, settings | changes, "test")
 
 
+def planned(config: ExperimentConfig, out: Path, where: str) -> tuple[Stage, ...]:
+    return plan_experiment(config, out, where).stages
+
+
 def test_the_walk_ends_with_a_report_whose_inputs_are_all_its_runs_and_a_second_walk_is_free(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    stages = plan_experiment(tiny(tiny_model_folder), tmp_path / "demo", "test")
+    stages = planned(tiny(tiny_model_folder), tmp_path / "demo", "test")
     manifests = [manifest for _, manifest in run_stages(stages)]
     assert [stage.title for stage in stages][:4] == [
         "collect expert episodes",
@@ -81,7 +85,7 @@ def test_the_critical_arm_asks_the_oracle_when_the_recipe_names_an_endpoint(
         )
         stages = [
             stage
-            for stage in plan_experiment(config, tmp_path, "test")
+            for stage in planned(config, tmp_path, "test")
             if stage.title in ("collect expert episodes", "select: critical")
         ]
         manifests = [manifest for _, manifest in run_stages(stages)]
@@ -105,7 +109,7 @@ def test_side_by_side_the_stages_make_the_same_bytes(
             splits=["held_in_test"],
             processes=processes,
         )
-        stages = plan_experiment(config, tmp_path / str(processes), "test")
+        stages = planned(config, tmp_path / str(processes), "test")
         made = {stage.title: manifest for stage, manifest in run_stages(stages, config.processes)}
         outputs.append(
             {title: manifest.outputs for title, manifest in made.items() if title != "report"}
@@ -119,7 +123,7 @@ def test_every_recipe_of_an_experiment_can_be_planned(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    stages = plan_experiment(load_config(ExperimentConfig, recipe, [], {}), tmp_path, recipe.name)
+    stages = planned(load_config(ExperimentConfig, recipe, [], {}), tmp_path, recipe.name)
     assert stages[-1].title == "report"
 
 
@@ -130,7 +134,7 @@ def test_arms_may_differ_in_their_training_and_then_share_their_selection(
         "all": {"selector": "all"},
         "stop": {"selector": "all", "train": {"context_gradient": "stop", "epochs": 2}},
     }
-    stages = plan_experiment(tiny(tiny_model_folder, arms=arms), tmp_path, "test")
+    stages = planned(tiny(tiny_model_folder, arms=arms), tmp_path, "test")
     assert [stage.title for stage in stages if stage.title.startswith("select")] == ["select: all"]
     trainings = [stage.arguments for stage in stages if stage.title.startswith("train")]
     assert [(config.context_gradient, config.epochs) for config, _, _ in trainings] == [
@@ -144,7 +148,7 @@ def test_the_base_model_plays_under_the_template_that_the_arms_train_with(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     model = {"model": str(tiny_model_folder), "chat_template": "chatml-calls"}
-    stages = plan_experiment(tiny(tiny_model_folder, train=model), tmp_path / "demo", "test")
+    stages = planned(tiny(tiny_model_folder, train=model), tmp_path / "demo", "test")
     configs = {stage.title: stage.arguments[0] for stage in stages}
     played = {
         title: config.player.settings.chat_template
@@ -161,11 +165,85 @@ def test_the_base_model_plays_under_the_template_that_the_arms_train_with(
     )
 
 
-def test_several_seeds_train_each_arm_once_per_seed(
+def test_several_seeds_train_each_arm_once_per_seed_and_an_arm_may_have_its_own(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    stages = plan_experiment(tiny(tiny_model_folder, seeds=[0, 1]), tmp_path, "test")
-    assert sum(stage.title.startswith("train: ") for stage in stages) == 6
+    arms = {
+        "all": {"selector": "all", "seeds": [0]},
+        "random": {"selector": "random"},
+        "critical": {"selector": "critical", "seeds": [0, 2, 5]},
+    }
+    config = tiny(tiny_model_folder, arms=arms, seeds=[0, 1])
+    stages = planned(config, tmp_path, "test")
+    titles = [stage.title for stage in stages if stage.title.startswith("train: ")]
+    assert titles == [
+        "train: all",
+        "train: random",
+        "train: critical",
+        "train: random-seed1",
+        "train: critical-seed2",
+        "train: critical-seed5",
+    ], "the first seed of every arm comes first, so that all can be compared early"
+    trained = {stage.title: stage.config.seed for stage in stages if "train: " in stage.title}  # type: ignore[attr-defined]
+    assert list(trained.values()) == [0, 0, 0, 1, 2, 5]
+    runs = {arm.name: len(arm.runs) for arm in stages[-1].config.arms}  # type: ignore[attr-defined]
+    assert runs == {"base": 1, "all": 1, "random": 2, "critical": 3}
+
+
+def test_more_seeds_keep_the_folders_of_the_earlier_ones(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    folders = [
+        {stage.out for stage in planned(config, tmp_path, "test")}
+        for config in (
+            tiny(tiny_model_folder),
+            tiny(tiny_model_folder, seeds=[0, 1]),
+        )
+    ]
+    assert folders[0] < folders[1]
+
+
+def test_a_selection_that_draws_is_drawn_for_each_seed_and_what_reads_it_follows(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """The kind says whether it draws: a judge at temperature 0 does not, a sampled one does."""
+    oracle = {"name": "oracle", "model": "m", "endpoint": {"base_url": "http://127.0.0.1:1"}}
+    arms = {
+        "all": {"selector": "all"},
+        "random": {"selector": "random"},
+        "again": {"selector": "random", "train": {"epochs": 2}},
+        "critical": {"selector": "critical"},
+        "asked": {"selector": oracle},
+        "sampled": {"selector": {**oracle, "temperature": 1}},
+        "checked": {"selector": {**oracle, "small": {"model": "s/s"}, "checked_by": "random"}},
+        "other": {"selector": {"name": "complement", "of": "critical"}, "seeds": [0, 1, 4]},
+        "both": {"selector": {"name": "vote", "of": ["critical", "random"]}, "seeds": [0, 3]},
+        "fixed": {"selector": {"name": "vote", "of": ["critical", "all"]}},
+    }
+    stages = planned(tiny(tiny_model_folder, arms=arms, seeds=[0, 1]), tmp_path, "test")
+    selections = {
+        stage.out.name: stage for stage in stages if stage.out.parent.name == "selections"
+    }
+    assert selections.keys() == {
+        *("all", "critical", "asked", "fixed"),
+        *("random", "random-seed1", "random-seed3"),
+        *("sampled", "sampled-seed1"),
+        *("checked", "checked-seed1"),
+        *("other", "other-seed1", "other-seed4"),
+        *("both", "both-seed3"),
+    }
+    for name, stage in selections.items():
+        _, _, seed = name.partition("-seed")
+        assert stage.config.seed == int(seed or 0)  # type: ignore[attr-defined]
+    folder = tmp_path / "selections"
+    assert folder / "random-seed3" in selections["both-seed3"].needs
+    assert folder / "random-seed1" in selections["checked-seed1"].needs
+    trained = {stage.out.name: stage.needs[1] for stage in stages if "train: " in stage.title}
+    assert trained["random-seed1"] == trained["again-seed1"] == folder / "random-seed1"
+    assert trained["critical-seed1"] == trained["critical"] == folder / "critical"
+    made = [stage.out for stage in stages]
+    for number, stage in enumerate(stages):
+        assert not set(stage.needs) & set(made[number:]), "a stage comes after what it needs"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +266,23 @@ def test_several_seeds_train_each_arm_once_per_seed(
             "neither an earlier arm",
         ),
         ({"seeds": [1, 1]}, "twice"),
+        (
+            {"arms": {"all": {"selector": "all", "seeds": [1, 1]}}},
+            r"arms\.all\.seeds is \[1, 1\], expected each seed once",
+        ),
+        ({"arms": {"all": {"selector": "all", "seeds": 3}}}, r"arms\.all\.seeds is 3, expected a"),
+        ({"arms": {"all": {"selector": "all", "seeds": []}}}, r"expected a list such as"),
+        (
+            {"arms": {"all": {"selector": "random", "seed": 2}}},
+            r"'arms\.all\.seed' is set by 'seeds'",
+        ),
+        (
+            {
+                "seeds": [0, 1],
+                "arms": {"all": {"selector": "all"}, "all-seed1": {"selector": "all"}},
+            },
+            "two arms have a run called 'all-seed1'",
+        ),
         (
             {"arms": {"all": {"selector": "all"}, "../x": {"selector": "all"}}},
             "the arm '../x' cannot be the name of a folder",
@@ -212,7 +307,7 @@ def test_mistakes_in_any_section_are_found_before_the_first_stage(
     tiny_model_folder: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
-        plan_experiment(tiny(tiny_model_folder, **changes), tmp_path, "test")
+        planned(tiny(tiny_model_folder, **changes), tmp_path, "test")
 
 
 PUSH = "tests.environments.push:PushEnvironment"
@@ -250,7 +345,7 @@ def with_suite(model: Path, entries: Any = SUITE, **changes: Any) -> ExperimentC
 def test_an_experiment_on_a_suite_has_a_column_for_each_entry(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    stages = plan_experiment(with_suite(tiny_model_folder), tmp_path / "demo", "test")
+    stages = planned(with_suite(tiny_model_folder), tmp_path / "demo", "test")
     evaluations = [stage.title for stage in stages if stage.title.startswith("evaluate")]
     assert evaluations == [f"evaluate: {arm} on the suite" for arm in ("base", "all", "critical")]
     list(run_stages(stages))
@@ -268,10 +363,10 @@ def test_an_entry_that_cannot_be_played_is_an_error_of_the_plan_or_left_out_for_
 ) -> None:
     entries = {**SUITE, "gone": {"environment": ABSENT}}
     with pytest.raises(ConfigError, match="gone: the package 'nothing'"):
-        plan_experiment(with_suite(tiny_model_folder, entries), tmp_path / "demo", "test")
+        planned(with_suite(tiny_model_folder, entries), tmp_path / "demo", "test")
     assert not (tmp_path / "demo").exists()
     config = with_suite(tiny_model_folder, entries, skip_missing=True)
-    [*_, report] = plan_experiment(config, tmp_path / "demo", "test")
+    [*_, report] = planned(config, tmp_path / "demo", "test")
     for arm in report.config.arms:  # type: ignore[attr-defined]
         assert arm.runs[0].evaluations.keys() == SUITE.keys()
 
@@ -291,7 +386,7 @@ def test_other_models_are_arms_that_are_only_evaluated(
     template.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}", encoding="utf-8")
     other = {"model": str(tiny_model_folder), "player": {"chat_template": str(template)}}
     config = tiny(tiny_model_folder, models={"agent": other}, labels={"agent": "another agent"})
-    stages = plan_experiment(config, tmp_path / "demo", "test")
+    stages = planned(config, tmp_path / "demo", "test")
     titles = [stage.title for stage in stages if "agent on" in stage.title]
     assert titles == ["evaluate: agent on held_in_test", "evaluate: agent on held_out_test"]
     [stage] = [stage for stage in stages if stage.title == titles[0]]
@@ -319,7 +414,7 @@ def test_what_auto_stands_for_is_chosen_once_for_all_arms_and_seeds(
         train={"model": str(tiny_model_folder), "batch_size": 4, "precision": "auto"},
         seeds=[0, 1],
     )
-    stages = plan_experiment(config, tmp_path / "out", "test")
+    stages = planned(config, tmp_path / "out", "test")
     wanted = [stage for stage in stages if stage.title.startswith(("select", "train"))]
     for stage in wanted:
         pickle.dumps(stage)

@@ -22,7 +22,9 @@ def run(
     from atlas.cli.exit_status import exit_if_nothing_worked
     from atlas.experiments.config import ExperimentConfig
     from atlas.experiments.plan_experiment import plan_experiment
+    from atlas.experiments.registration import register_design
     from atlas.experiments.run_stages import run_stages
+    from atlas.experiments.tell_registration import tell_registration
     from atlas.reporting.report import read_report
     from atlas.reporting.tables import format_main_table
     from atlas.terminal.console import SafeConsole
@@ -35,7 +37,8 @@ def run(
         )
     config = read_config(ExperimentConfig, settings)
     folder = out or Path("runs") / recipe.stem
-    stages = plan_experiment(config, folder, str(recipe))
+    plan = plan_experiment(config, folder, str(recipe))
+    stages = plan.stages
     console = SafeConsole()
 
     def line(text: str) -> None:
@@ -48,6 +51,8 @@ def run(
         f"{recipe}: {len(stages)} stages ({parts}), {config.processes} at a time, into {folder}; "
         f"{sum(stage.is_finished for stage in stages)} are finished. Ctrl-C is safe."
     )
+    for text in tell_registration(plan, register_design(folder, plan.design)):
+        line(text)
     done = []
     for number, (stage, manifest) in enumerate(run_stages(stages, config.processes), start=1):
         done.append((manifest, stage.out))

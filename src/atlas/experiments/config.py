@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +11,15 @@ from pydantic import BeforeValidator, Field, model_validator
 from atlas.config import Config
 from atlas.environments.suite import Suite, read_suite
 from atlas.lookup import nearest
+from atlas.reporting.claim_settings import ClaimSettings
 from atlas.store.paths import name_fault
 
 # The arm name of the untuned model.
 BASE_ARM = "base"
 # The section of an arm with training settings that differ from the other arms.
 TRAIN = "train"
+# The key of an arm with its training seeds, where they differ from those of the recipe.
+SEEDS = "seeds"
 # Settings that the experiment sets itself: section, key, and the field they come from.
 SET_HERE = (
     ("train", "seed", "seeds"),
@@ -34,7 +38,7 @@ class ModelArm(Config):
     )
 
 
-class ExperimentConfig(Config):
+class ExperimentConfig(ClaimSettings):
     """A comparison of arms: the same trajectories, base model and optimizer steps for each arm."""
 
     title: str = Field(
@@ -51,8 +55,8 @@ class ExperimentConfig(Config):
         min_length=1,
         description="settings of `atlas select` for each arm, by the arm's name. The "
         "optional section `train` holds settings of `atlas train` for this arm "
-        "only. The selector `critical` means `oracle` if the section `oracle` "
-        "is given, otherwise `annotated`",
+        "only, and the optional list `seeds` its training seeds. The selector `critical` "
+        "means `oracle` if the section `oracle` is given, otherwise `annotated`",
     )
     models: dict[str, ModelArm] = Field(
         default_factory=dict,
@@ -79,7 +83,10 @@ class ExperimentConfig(Config):
         "or a mapping of entries; `evaluate` then holds settings of `atlas evaluate --suite`",
     )
     seeds: tuple[int, ...] = Field(
-        default=(0,), min_length=1, description="training seeds; each arm is trained once per seed"
+        default=(0,),
+        min_length=1,
+        description="training seeds; each arm is trained once per seed, and a selection that draws "
+        "is drawn for each of them. An arm may have its own list",
     )
     reference: str = Field(default="all", description="the arm that the others are compared with")
     processes: int = Field(
@@ -88,6 +95,18 @@ class ExperimentConfig(Config):
         description="number of stages that run at a time, each with its share of the CPU "
         "cores; use 1 if all stages share one GPU",
     )
+
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """The training seeds of an arm."""
+        return tuple(self.arms[arm].get(SEEDS, self.seeds))
+
+    def selection_of(self, arm: str) -> dict[str, Any]:
+        """What an arm says to `atlas select`."""
+        return {key: value for key, value in self.arms[arm].items() if key not in (TRAIN, SEEDS)}
+
+    def run_name(self, arm: str, seed: int) -> str:
+        """The folder of an arm's run with one seed; more seeds do not change it."""
+        return f"{arm}-seed{seed}" if seed else arm
 
     @model_validator(mode="after")
     def _names_are_arms(self) -> ExperimentConfig:
@@ -110,6 +129,26 @@ class ExperimentConfig(Config):
         if unknown := sorted(self.labels.keys() - {*self.arms, *self.models, BASE_ARM}):
             advice = nearest(unknown[0], self.arms)
             raise ValueError(f"labels: '{unknown[0]}' is not an arm. {advice}")
+        return self
+
+    @model_validator(mode="after")
+    def _primary_is_planned(self) -> ExperimentConfig:
+        if self.primary is None:
+            return self
+        arms = [*self.arms, *self.models, BASE_ARM]
+        for key in ("arm", "against"):
+            if (name := getattr(self.primary, key)) not in arms:
+                raise ValueError(f"primary.{key}: '{name}' is not an arm. {nearest(name, arms)}")
+        # The entries of a suite are compared by their rings.
+        is_suite = self.suite is not None
+        key, scopes = "split", [*self.splits]
+        if self.suite is not None:
+            key, scopes = "ring", [entry.ring for entry in self.suite.entries.values()]
+        if (name := getattr(self.primary, key)) is None:
+            what = "a suite is compared by its rings" if is_suite else "the arms play splits"
+            raise ValueError(f"primary: {what}. Give 'primary.{key}', one of: {_named(scopes)}")
+        if name not in scopes:
+            raise ValueError(f"primary.{key}: '{name}' is not among: {_named(scopes)}")
         return self
 
     @model_validator(mode="after")
@@ -138,6 +177,7 @@ class ExperimentConfig(Config):
     @model_validator(mode="after")
     def _arms_share_model_and_seed(self) -> ExperimentConfig:
         for arm, settings in self.arms.items():
+            _check_seeds(arm, settings)
             own = settings.get(TRAIN, {})
             if not isinstance(own, dict):
                 raise ValueError(
@@ -147,4 +187,28 @@ class ExperimentConfig(Config):
             if forbidden := own.keys() & {"model", "seed"}:
                 where = f"arms.{arm}.train.{min(forbidden)}"
                 raise ValueError(f"{where} would differ from the other arms. Leave it out")
+        names = [self.run_name(arm, seed) for arm in self.arms for seed in self.seeds_of(arm)]
+        taken = {BASE_ARM, *self.models}
+        for name in names:
+            if names.count(name) > 1 or name in taken:
+                raise ValueError(
+                    f"two arms have a run called '{name}'. Rename the arm with 'seed' in its name"
+                )
         return self
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _check_seeds(arm: str, settings: Mapping[str, Any]) -> None:
+    if "seed" in settings:
+        raise ValueError(f"'arms.{arm}.seed' is set by 'seeds'. Leave it out")
+    if SEEDS not in settings:
+        return
+    seeds = settings[SEEDS]
+    is_list = isinstance(seeds, list | tuple) and len(seeds) > 0
+    if not is_list or not all(type(seed) is int for seed in seeds):
+        raise ValueError(f"arms.{arm}.seeds is {seeds!r}, expected a list such as [0, 1, 2]")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"arms.{arm}.seeds is {seeds!r}, expected each seed once")

@@ -7,34 +7,32 @@ starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from atlas.config import StrPath, check_config, require_extras_of
-from atlas.environments.suite import Suite
-from atlas.errors import ConfigError
+from atlas.config import Config, StrPath, check_config, require_extras_of
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite, leave_out
 from atlas.experiments.config import BASE_ARM, TRAIN, ExperimentConfig
+from atlas.experiments.design import claims_of, describe_design
+from atlas.experiments.plan_selections import SelectionPlan
+from atlas.experiments.registration import Design, design_digest, train_registered
+from atlas.experiments.remake_report import remake_report
 from atlas.experiments.run_stages import Stage
-from atlas.lookup import nearest
 from atlas.models.local.load import locate_model
 from atlas.models.players import PLAYER
-from atlas.reporting.build_report import build_report
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.run_folders import Manifest
 from atlas.terminal.progress import say
-from atlas.training.train_agent import TrainConfig, train_agent
+from atlas.training.train_agent import TrainConfig
 from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 from atlas.trajectories.collect_suite import CollectSuiteConfig, collect_suite
 
-# This selector means the oracle if the recipe has one, else the annotations in the trajectories.
-CRITICAL = "critical"
 
-
-def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> list[Stage]:
+def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> ExperimentPlan:
     """All stages in order, with checked configs. Their run folders will be in `out`.
 
     Args:
@@ -50,15 +48,34 @@ def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> list[
     selections = plan.add_selections(trajectories)
     arms = [plan.add_base(), *plan.add_trainings(trajectories, selections), *plan.add_models()]
     report = ReportConfig(
-        title=config.title, arms=tuple(arms), reference=config.reference, base=BASE_ARM
+        title=config.title,
+        arms=tuple(arms),
+        reference=config.reference,
+        base=BASE_ARM,
+        registration=design_digest(plan.design),
+        **dict(claims_of(config)),
     )
     folders = [stage.out for stage in plan.stages]
-    plan.add("report", out / "report", build_report, report, needs=folders)
+    plan.add("report", out / "report", remake_report, report, needs=folders)
     # A missing package or base model is reported now, before other stages spend an hour.
     for stage in plan.stages:
         require_extras_of(stage.config)
     locate_model(str(config.train["model"]))
-    return plan.stages
+    return ExperimentPlan(tuple(plan.stages), plan.design, out)
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentPlan:
+    """The stages of an experiment in the folder `out`, and the design that is registered."""
+
+    stages: tuple[Stage, ...]
+    design: Design
+    out: Path
+
+    @property
+    def trainings(self) -> list[Path]:
+        """The run folders of all trainings."""
+        return [stage.out for stage in self.stages if isinstance(stage.config, TrainConfig)]
 
 
 class _Plan:
@@ -69,6 +86,8 @@ class _Plan:
         self.stages: list[Stage] = []
         # The entries of the suite that cannot be played here; None: not looked for yet.
         self._absent: dict[str, str] | None = None
+        self._collected: Config | None = None
+        self.design: Design = {}
 
     def add(
         self,
@@ -88,43 +107,24 @@ class _Plan:
         folder, title = self._out / "trajectories", "collect expert episodes"
         settings, where = self._config.collect, f"{self._where}: collect"
         if "suite" in settings:
-            several = check_config(CollectSuiteConfig, settings, where)
+            several = self._collected = check_config(CollectSuiteConfig, settings, where)
             return self.add(title, folder, collect_suite, several)
-        collect = check_config(CollectConfig, settings, where)
+        collect = self._collected = check_config(CollectConfig, settings, where)
         return self.add(title, folder, collect_experts, collect)
 
-    def add_selections(self, trajectories: Path) -> dict[str, Path]:
-        """Plan the selection of each arm. Arms that differ only in their training share one."""
-        selections: dict[str, Path] = {}
-        made: dict[str, Path] = {}
-        for arm, settings in self._config.arms.items():
-            where = f"{self._where}: arms.{arm}"
-            given = {key: value for key, value in settings.items() if key != TRAIN}
-            if "selector" in given:
-                given["selector"] = self._resolve(given["selector"], selections, where)
-            select = check_config(SelectConfig, given, where)
-            key = select.model_dump_json()
-            if key not in made:
-                selector = given.get("selector")
-                of = selector.get("of", ()) if isinstance(selector, Mapping) else ()
-                needs = (trajectories, *map(Path, _as_list(of)))
-                folder = self._out / "selections" / arm
-                title = f"select: {arm}"
-                made[key] = self.add(title, folder, select_steps, select, trajectories, needs=needs)
-            selections[arm] = made[key]
-        return selections
+    def add_selections(self, trajectories: Path) -> SelectionPlan:
+        """Plan the selection of each arm, for each of its seeds if it draws."""
 
-    def _resolve(self, selector: Any, selections: Mapping[str, Path], where: str) -> Any:
-        """Replace `critical` and the names of other arms (`of`) in a selector section."""
-        name = selector.get("name") if isinstance(selector, Mapping) else selector
-        if name == CRITICAL:
-            oracle = self._config.oracle
-            return "annotated" if oracle is None else {"name": "oracle", **oracle}
-        if not isinstance(selector, Mapping) or "of" not in selector:
-            return selector
-        given = selector["of"]
-        runs = [_find_run(str(of), selections, where) for of in _as_list(given)]
-        return {**selector, "of": runs if isinstance(given, list | tuple) else runs[0]}
+        def add(name: str, select: SelectConfig, reads: tuple[Path, ...]) -> Path:
+            folder, needs = self._out / "selections" / name, (trajectories, *reads)
+            title = f"select: {name}"
+            return self.add(title, folder, select_steps, select, trajectories, needs=needs)
+
+        selections = SelectionPlan(self._config, self._where, add)
+        for arm in self._config.arms:
+            for seed in self._config.seeds_of(arm):
+                selections.folder(arm, seed)
+        return selections
 
     def add_base(self) -> ArmConfig:
         player = self._base_player()
@@ -132,25 +132,45 @@ class _Plan:
         label = self._config.labels.get(BASE_ARM, "base model")
         return ArmConfig(name=BASE_ARM, label=label, runs=(ArmRun(evaluations=evaluations),))
 
-    def add_trainings(self, trajectories: Path, selections: Mapping[str, Path]) -> list[ArmConfig]:
-        runs: dict[str, list[ArmRun]] = {arm: [] for arm in self._config.arms}
-        make = partial(train_agent, shared_choices=self._out / "training")
-        for seed in self._config.seeds:
-            for arm, settings in self._config.arms.items():
-                own = settings.get(TRAIN, {})
-                where = f"{self._where}: arms.{arm}.train" if own else f"{self._where}: train"
-                given = {**self._config.train, **own, "seed": seed}
-                train = check_config(TrainConfig, given, where)
-                name = arm if len(self._config.seeds) == 1 else f"{arm}-seed{seed}"
-                needs = (trajectories, selections[arm])
-                folder = self._out / "training" / name
-                self.add(f"train: {name}", folder, make, train, *needs, needs=needs)
-                evaluations = self._add_evaluations(folder, name)
-                runs[arm].append(ArmRun(training=folder, evaluations=evaluations))
-        label = self._config.labels.get
+    def add_trainings(self, trajectories: Path, selections: SelectionPlan) -> list[ArmConfig]:
+        """Plan the trainings: the first seed of every arm, then the second, and so on."""
+        config = self._config
+        self.design = describe_design(
+            config,
+            self._collected,
+            {arm: selections.settings(arm) for arm in config.arms},
+            {arm: self._training(arm, config.seeds_of(arm)[0]) for arm in config.arms},
+            self._evaluations(config.train["model"]),
+        )
+        runs: dict[str, list[ArmRun]] = {arm: [] for arm in config.arms}
+        for number in range(max(len(config.seeds_of(arm)) for arm in config.arms)):
+            for arm in config.arms:
+                if number < len(seeds := config.seeds_of(arm)):
+                    seed = seeds[number]
+                    selection = selections.folder(arm, seed)
+                    runs[arm].append(self._add_training(arm, seed, trajectories, selection))
+        label = config.labels.get
         return [
             ArmConfig(name=arm, label=label(arm), runs=tuple(done)) for arm, done in runs.items()
         ]
+
+    def _add_training(self, arm: str, seed: int, trajectories: Path, selection: Path) -> ArmRun:
+        name, needs = self._config.run_name(arm, seed), (trajectories, selection)
+        folder = self._out / "training" / name
+        make = partial(
+            train_registered,
+            experiment=self._out,
+            design=self.design,
+            shared_choices=self._out / "training",
+        )
+        train = self._training(arm, seed)
+        self.add(f"train: {name}", folder, make, train, *needs, needs=needs)
+        return ArmRun(training=folder, evaluations=self._add_evaluations(folder, name))
+
+    def _training(self, arm: str, seed: int) -> TrainConfig:
+        own = self._config.arms[arm].get(TRAIN, {})
+        where = f"{self._where}: arms.{arm}.train" if own else f"{self._where}: train"
+        return check_config(TrainConfig, {**self._config.train, **own, "seed": seed}, where)
 
     def add_models(self) -> list[ArmConfig]:
         """The models that are evaluated as they are."""
@@ -173,48 +193,37 @@ class _Plan:
     def _add_evaluations(
         self, model: Path | str, name: str, changes: Mapping[str, Any] | None = None
     ) -> dict[str, Path]:
-        if self._config.suite is not None:
-            return self._add_suite(self._config.suite, model, name, changes)
-        runs = {}
-        for split in self._config.splits:
-            settings = {**self._config.evaluate, **(changes or {})}
-            settings |= {"model": str(model), "split": split}
-            evaluate = check_config(EvaluateConfig, settings, f"{self._where}: evaluate")
-            folder = self._out / "evaluations" / name / split
-            title = f"evaluate: {name} on {split}"
-            runs[split] = self.add(title, folder, evaluate_agent, evaluate, needs=(Path(model),))
+        """The run folder for each split. A suite is one stage, which makes a run for each entry."""
+        runs: dict[str, Path] = {}
+        for split, evaluate in self._evaluations(model, changes).items():
+            if isinstance(evaluate, EvaluateSuiteConfig):
+                folder, title = self._out / "evaluations" / name, f"evaluate: {name} on the suite"
+                self.add(title, folder, evaluate_suite, evaluate, needs=(Path(model),))
+                runs |= {key: folder / key for key in evaluate.suite.entries}
+            else:
+                folder = self._out / "evaluations" / name / split
+                title = f"evaluate: {name} on {split}"
+                self.add(title, folder, evaluate_agent, evaluate, needs=(Path(model),))
+                runs[split] = folder
         return runs
 
-    def _add_suite(
-        self, suite: Suite, model: Path | str, name: str, changes: Mapping[str, Any] | None
-    ) -> dict[str, Path]:
-        """One stage that plays all entries, and the run folder of each of them."""
-        settings = {**self._config.evaluate, **(changes or {}), "model": str(model), "suite": suite}
-        evaluate = check_config(EvaluateSuiteConfig, settings, f"{self._where}: evaluate")
+    def _evaluations(
+        self, model: Path | str, changes: Mapping[str, Any] | None = None
+    ) -> dict[str, EvaluateConfig | EvaluateSuiteConfig]:
+        """The settings for each split, or for the suite."""
+        config, where = self._config, f"{self._where}: evaluate"
+        given = {**config.evaluate, **(changes or {}), "model": str(model)}
+        if config.suite is None:
+            return {
+                split: check_config(EvaluateConfig, {**given, "split": split}, where)
+                for split in config.splits
+            }
+        evaluate = check_config(EvaluateSuiteConfig, {**given, "suite": config.suite}, where)
         if self._absent is None:
             self._absent = leave_out(evaluate)
             for key, reason in self._absent.items():
                 say(f"the entry '{key}' of the suite is left out for all arms: {reason}")
-        kept = {key: entry for key, entry in suite.entries.items() if key not in self._absent}
-        reduced = suite.model_copy(update={"entries": kept, "without_server": ()})
-        evaluate = evaluate.model_copy(update={"suite": reduced})
-        folder = self._out / "evaluations" / name
-        title = f"evaluate: {name} on the suite"
-        self.add(title, folder, evaluate_suite, evaluate, needs=(Path(model),))
-        return {key: folder / key for key in kept}
-
-
-def _find_run(of: str, selections: Mapping[str, Path], where: str) -> str:
-    """The selection run of the arm that `of` names; otherwise `of` is a run folder."""
-    if of in selections:
-        return str(selections[of])
-    if not Path(of).exists():
-        known = nearest(of, selections) if selections else "This is the first arm."
-        raise ConfigError(
-            f"{where}: of: '{of}' is neither an earlier arm nor a run folder of select. {known}"
-        )
-    return of
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+        entries = config.suite.entries
+        kept = {key: entry for key, entry in entries.items() if key not in self._absent}
+        reduced = config.suite.model_copy(update={"entries": kept, "without_server": ()})
+        return {"suite": evaluate.model_copy(update={"suite": reduced})}

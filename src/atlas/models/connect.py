@@ -13,7 +13,12 @@ PREFIXES = {"openai-api": 2, "sglang": 1, "vllm": 1}
 
 
 def connect(
-    model: str, endpoint: Endpoint, *, batching: Batching | None = None, cache: bool = False
+    model: str,
+    endpoint: Endpoint,
+    *,
+    batching: Batching | None = None,
+    cache: bool = False,
+    draw: str | None = None,
 ) -> ModelClient:
     """A client of `model`. It stops sending JSON schemas once the model refuses them.
 
@@ -24,6 +29,7 @@ def connect(
     Args:
         batching: send questions in batches.
         cache: reuse answers of any earlier run to the same question with the same settings.
+        draw: names the draw of sampled answers; those of another draw are not reused.
 
     Raises:
         ConfigError: the provider is unknown, or its key is missing.
@@ -36,7 +42,8 @@ def connect(
 
         asked = InspectClient(model, endpoint, batching)
     client = SchemaFallback(asked, model)
-    return CachedClient(client, [model, endpoint.base_url]) if cache else client
+    asked_of = [model, endpoint.base_url, *([] if draw is None else [draw])]
+    return CachedClient(client, asked_of) if cache else client
 
 
 def extras_to_ask(model: str, endpoint: Endpoint) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from atlas.reporting.claim_settings import ClaimSettings
 from atlas.reporting.results.settings import ResultSettings
 from atlas.store.run_folders import relative_path
 
+SKILLS_COMMAND = "evaluate --skills"
+
 
 class ArmRun(Config):
     """One training of an arm (one seed) and its evaluations.
@@ -29,6 +31,10 @@ class ArmRun(Config):
         min_length=1,
         description="the run folder of evaluate for each split, as split: folder; or a list of "
         "folders, if the same model played the tasks several times",
+    )
+    skills: Path | None = Field(
+        default=None,
+        description="run folder of `atlas evaluate --skills`: the base skills of the model",
     )
 
     def folders(self, split: str) -> tuple[Path, ...]:
@@ -162,6 +168,8 @@ class ReportConfig(ClaimSettings, ResultSettings):
                 for split in run.evaluations:
                     for name, path in self.named_folders(arm, number, split):
                         yield name, path, "evaluate"
+                if run.skills is not None:
+                    yield f"{arm.name}/{number}/skills", run.skills, SKILLS_COMMAND
 
     def named_results(self) -> Iterator[tuple[str, str]]:
         """Every given path of results made elsewhere, with its name in the report."""
@@ -182,8 +190,9 @@ class ReportConfig(ClaimSettings, ResultSettings):
         for arm in values["arms"]:
             arm["results"] = tuple(relative_path(Path(one), folder) for one in arm["results"])
         for run in (run for arm in values["arms"] for run in arm["runs"]):
-            if run["training"] is not None:
-                run["training"] = relative_path(run["training"], folder)
+            for name in ("training", "skills"):
+                if run[name] is not None:
+                    run[name] = relative_path(run[name], folder)
             for split, given in run["evaluations"].items():
                 run["evaluations"][split] = (
                     tuple(relative_path(path, folder) for path in given)

@@ -9,6 +9,9 @@ from atlas.records import Selection, Trajectory
 from atlas.store.readers import read_selections
 from atlas.store.run_folders import Input, run_input
 
+# Marks a setting that names selection runs; in the recipe of an experiment it may name other arms.
+NAMES_SELECTIONS = "names selection runs, or other arms of an experiment"
+
 
 class OtherSelection:
     """The selections of a finished run, by trajectory, read when they are asked for.

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from atlas.statistics.bootstrap import TINY, Floats, check_confidence
 from atlas.statistics.estimate import Estimate
-from atlas.statistics.task_differences import TaskDifferences, pair_tasks
+from atlas.statistics.task_differences import TaskDifferences, limits_of, pair_tasks
 
 # Draws of signs where the exact distribution has too many outcomes, and their seed.
 NUM_FLIPS = 20_000
@@ -71,7 +71,7 @@ def checkpoint_difference(
     p_exact, p_mid = _flip_signs(tasks.weights * tasks.each)
     higher, lower, tied = tasks.counts
     return CheckpointDifference(
-        difference=_interval(tasks, value, confidence),
+        difference=_interval(tasks, confidence),
         p_exact=p_exact,
         p_mid=p_mid,
         tipping_sd=_tipping_sd(tasks, value, trained, confidence),
@@ -82,7 +82,7 @@ def checkpoint_difference(
     )
 
 
-def _interval(tasks: TaskDifferences, value: float, confidence: float) -> Estimate:
+def _interval(tasks: TaskDifferences, confidence: float) -> Estimate:
     sizes = np.bincount(tasks.strata).astype(np.float64)
     # Both added tasks together weigh the same in one stratum as in many.
     added = 1 / len(sizes)
@@ -93,11 +93,7 @@ def _interval(tasks: TaskDifferences, value: float, confidence: float) -> Estima
     variance = float((spread / (sizes + 2 * added)).sum()) / len(sizes) ** 2
     center = float(centers.mean())
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(variance)
-    return Estimate(
-        value=value,
-        low=max(-1.0, min(value, center - reach)),
-        high=min(1.0, max(value, center + reach)),
-    )
+    return limits_of(tasks, center, reach)
 
 
 def _tipping_sd(

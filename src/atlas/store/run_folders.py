@@ -158,6 +158,7 @@ def start_run(
     inputs: Inputs | None = None,
     *,
     keeps_unfinished: bool = True,
+    registration: str | None = None,
 ) -> Run:
     """Open a run folder for writing: new, or the same run interrupted or finished earlier.
 
@@ -168,12 +169,14 @@ def start_run(
     Args:
         inputs: what the run is made from. A function is called only if there is an earlier run to
             compare with; then `Run.finish` is given the inputs.
+        registration: the digest of the registered design. A run that is continued keeps the one
+            that it was started under.
 
     Raises:
         RunError: the folder belongs to another command, other settings or other inputs, is in use,
             or is not a run folder.
     """
-    manifest = _new_manifest(path, command, config, inputs)
+    manifest = _new_manifest(path, command, config, inputs, registration)
     _refuse_foreign_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -253,7 +256,13 @@ def _holds_work(path: Path) -> bool:
     )
 
 
-def _new_manifest(path: Path, command: str, config: Config, inputs: Inputs | None) -> Manifest:
+def _new_manifest(
+    path: Path,
+    command: str,
+    config: Config,
+    inputs: Inputs | None,
+    registration: str | None = None,
+) -> Manifest:
     return Manifest(
         command=command,
         config=config.model_dump(mode="json"),
@@ -261,6 +270,7 @@ def _new_manifest(path: Path, command: str, config: Config, inputs: Inputs | Non
         inputs=dict(inputs) | named_inputs(config, path) if isinstance(inputs, Mapping) else {},
         versions=installed_versions(),
         day=date.today(),
+        registration=registration,
     )
 
 

@@ -60,6 +60,7 @@ def train_agent(
     out: StrPath,
     *,
     shared_choices: StrPath | None = None,
+    registration: str | None = None,
 ) -> Manifest:
     """Tune `config.model` on the selected steps of `trajectories` into `out/checkpoint/`.
 
@@ -69,6 +70,7 @@ def train_agent(
     Args:
         shared_choices: the folder of what is chosen once for all runs that are compared, such as
             what `precision: auto` stands for.
+        registration: the digest of the design that was registered before, for the manifest.
 
     Raises:
         RunError: a run folder is missing or unfinished, or the selection was made from other
@@ -81,7 +83,8 @@ def train_agent(
     choices = None if shared_choices is None else Path(shared_choices)
     with meet_ranks() as ranks, ranks.reporting_once(), ExitStack() as stack:
         inputs = ranks.together(lambda: _check(config, trajectories, selection, out, ranks))
-        run = ranks.on_first(lambda: stack.enter_context(start_run(out, "train", config, inputs)))
+        start = partial(start_run, out, "train", config, inputs, registration=registration)
+        run = ranks.on_first(lambda: stack.enter_context(start()))
         manifest = ranks.of_first(lambda: run.manifest if run else None)
         assert manifest is not None
         if manifest.status != "finished":

@@ -55,6 +55,7 @@ class CountedScore:
             "num_steps": sample.num_steps,
             "usage": sample.usage,
             "environment": sample.environment or sample.benchmark,
+            "trajectory_id": sample.task,
         }
         if reason is not None:
             return TrajectoryFacts(

@@ -67,6 +67,17 @@ class AsksJudge(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         self._pay: Callable[[Usage], None] = lambda usage: None
         self._keep: Callable[[UnusableAnswer], None] | None = None
 
+    @classmethod
+    def draws(cls, config: JudgeConfig) -> bool:
+        """A model draws its answers, unless its temperature is 0."""
+        return config.temperature != 0
+
+    @property
+    def _draw(self) -> str | None:
+        """Names the draw, so that another seed never gets the answers of this one."""
+        seed = self.context.seed
+        return f"draw-{seed}" if seed and self.config.temperature != 0 else None
+
     @abstractmethod
     def read(self, text: str, question: JudgeQuestion) -> AnswerT:
         """Parse an answer to a question. Raises AnswerError if it breaks a rule."""
@@ -104,7 +115,11 @@ class AsksJudge(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
         if self._client is None:
             config, batching = self.config, self._batching()
             self._client = connect(
-                config.model, config.endpoint, batching=batching, cache=config.cache
+                config.model,
+                config.endpoint,
+                batching=batching,
+                cache=config.cache,
+                draw=self._draw,
             )
         messages = question.messages
         usage = Usage()
@@ -173,10 +188,11 @@ class AsksJudge(SelectorBase[JudgeConfig], ABC, Generic[AnswerT]):
     def _batching(self) -> Batching | None:
         if not self.config.batch:
             return None
-        folder = None
+        folder = None if self._draw is None else ledger_folder() / self._draw
         if (earlier := self.context.retry_problems_of) is not None:
             # The cache would return the answers that became problems, instead of asking again.
-            folder = ledger_folder() / f"retry-{read_manifest(earlier, ('select',)).digest[:16]}"
+            digest = read_manifest(earlier, ("select",)).digest[:16]
+            folder = (folder or ledger_folder()) / f"retry-{digest}"
         return Batching(self.config.batch_size, self.config.batch_poll_seconds, folder)
 
 

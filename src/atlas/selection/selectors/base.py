@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from atlas.config import Config
-from atlas.kinds import Kind
+from atlas.kinds import Choice, Kind
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.unusable_answers import UnusableAnswer
@@ -124,6 +124,15 @@ class HasSentence(Protocol):
 
     @property
     def sentence(self) -> str: ...
+
+
+def draws_steps(choice: Choice) -> bool:
+    """Whether a selector with these settings selects other steps with another seed.
+
+    A class says so by `Class.draws(config)`; one that does not say does not draw.
+    """
+    says = getattr(SELECTOR.find(choice.name), "draws", None)
+    return says is not None and bool(says(choice.settings))
 
 
 @runtime_checkable
@@ -287,6 +296,11 @@ class SelectorBase(Generic[ConfigT]):
     def __init__(self, config: ConfigT, context: SelectorContext) -> None:
         self.config = config
         self.context = context
+
+    @classmethod
+    def draws(cls, config: ConfigT) -> bool:
+        """Whether another seed selects other steps."""
+        return False
 
     def selection_of(
         self,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from atlas.config import BY_CONTENT, Config
 from atlas.records import Selection, Trajectory
-from atlas.selection.other_selection import OtherSelection
+from atlas.selection.other_selection import NAMES_SELECTIONS, OtherSelection
 from atlas.selection.selectors.base import SelectorBase, SelectorContext, draw_steps
 from atlas.store.run_folders import Input
 
@@ -17,7 +17,7 @@ from atlas.store.run_folders import Input
 class ComplementConfig(Config):
     """Settings of `complement`."""
 
-    of: Annotated[str, BY_CONTENT] = Field(
+    of: Annotated[str, BY_CONTENT, NAMES_SELECTIONS] = Field(
         min_length=1,
         description="a selection run; steps are drawn from those that it did not select",
     )
@@ -31,6 +31,10 @@ class ComplementSelector(SelectorBase[ComplementConfig]):
     def __init__(self, config: ComplementConfig, context: SelectorContext) -> None:
         super().__init__(config, context)
         self._other = OtherSelection(config.of, context.trajectories)
+
+    @classmethod
+    def draws(cls, config: ComplementConfig) -> bool:
+        return True
 
     @property
     def sentence(self) -> str:

@@ -25,7 +25,7 @@ from atlas.selection.judging.judge_config import JudgeConfig
 from atlas.selection.judging.oracle_prompt import ORACLE_PROMPT
 from atlas.selection.judging.prompt import JudgeQuestion
 from atlas.selection.judging.rubric_file import read_rubric
-from atlas.selection.other_selection import OtherSelection
+from atlas.selection.other_selection import NAMES_SELECTIONS, OtherSelection
 from atlas.selection.selectors.base import SelectorContext
 from atlas.selection.selectors.rules import RulesSelector
 from atlas.store.run_folders import Input
@@ -57,7 +57,7 @@ class OracleConfig(JudgeConfig):
         description="with small: least overlap (steps that both chose / steps that either chose) "
         "at which the selection of the cheaper model counts",
     )
-    checked_by: Annotated[str | None, BY_CONTENT] = Field(
+    checked_by: Annotated[str | None, BY_CONTENT, NAMES_SELECTIONS] = Field(
         default=None,
         description="with small: a selection run of the same trajectories that checks the cheaper "
         "model, at the same budget; if none, `rules` does",
@@ -103,6 +103,11 @@ class OracleSelector(JudgingSelector[list[CriticalStep]]):
         self._check = (
             None if checked_by is None else OtherSelection(checked_by, context.trajectories)
         )
+
+    @classmethod
+    def draws(cls, config: JudgeConfig) -> bool:
+        small = getattr(config, "small", None)
+        return super().draws(config) or (small is not None and super().draws(small))
 
     @property
     def sentence(self) -> str:

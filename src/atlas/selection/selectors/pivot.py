@@ -80,6 +80,13 @@ class PivotSelector:
             self.estimate = self._estimate
             self._prices = list(map(full_price, payees)) if len(payees) > 1 else []
 
+    @classmethod
+    def draws(cls, config: PivotConfig) -> bool:
+        """Samples at a temperature are drawn, and so may the judge's verdicts be."""
+        is_sampled = getattr(config.player.settings, "temperature", None) != 0
+        judge = getattr(AGREEMENT.find(config.agreement.name), "draws", None)
+        return is_sampled or (judge is not None and bool(judge(config.agreement.settings)))
+
     @property
     def sentence(self) -> str:
         by_rubric = getattr(self._agreement, "by_rubric", "")

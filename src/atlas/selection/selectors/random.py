@@ -10,6 +10,10 @@ from atlas.selection.selectors.base import SelectorBase, draw_steps
 class RandomSelector(SelectorBase[NoConfig]):
     """Steps drawn at random."""
 
+    @classmethod
+    def draws(cls, config: NoConfig) -> bool:
+        return True
+
     def select(self, trajectory: Trajectory, budget: int) -> Selection:
         candidates = range(len(trajectory.steps))
         drawn = draw_steps(candidates, budget, self.context.seed, trajectory.id)

@@ -74,6 +74,10 @@ class RolloutValueSelector:
         self._worlds: dict[str, Worlds] = {}
         self._player: Player | None = None
 
+    @classmethod
+    def draws(cls, config: RolloutValueConfig) -> bool:
+        return config.temperature > 0
+
     @property
     def sentence(self) -> str:
         return f"the steps that raise the success of rollouts by {self._config.model} most"

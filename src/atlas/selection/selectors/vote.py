@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 
 from atlas.config import BY_CONTENT, Config
 from atlas.records import CriticalKind, CriticalStep, Selection, Trajectory
-from atlas.selection.other_selection import OtherSelection
+from atlas.selection.other_selection import NAMES_SELECTIONS, OtherSelection
 from atlas.selection.selectors.base import SelectorBase, SelectorContext
 from atlas.store.run_folders import Input
 
@@ -26,7 +26,7 @@ from atlas.store.run_folders import Input
 class VoteConfig(Config):
     """Settings of `vote`: the selections, and how they are combined."""
 
-    of: Annotated[tuple[str, ...], BY_CONTENT] = Field(
+    of: Annotated[tuple[str, ...], BY_CONTENT, NAMES_SELECTIONS] = Field(
         description="the selection runs that vote, two or more"
     )
     voting: Literal["majority", "weighted"] = Field(
