@@ -149,8 +149,7 @@ def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_f
 
     def made(written: str | None, **settings: Any) -> Report:
         arms = [
-            arm(name, 0.35, 3, seed=seed, registration=written)
-            for seed, name in enumerate(names)
+            arm(name, 0.35, 3, seed=seed, registration=written) for seed, name in enumerate(names)
         ]
         return report_on(arms, primary=primary, **settings)
 
