@@ -8,6 +8,7 @@ from atlas.presenting.wording import join_words
 from atlas.reporting.arms import Arm, SeedRun
 from atlas.reporting.claim_notes import claim_cautions, claim_infos
 from atlas.reporting.report import ArmReport, Note, Report
+from atlas.reporting.result_notes import result_cautions, result_infos
 from atlas.reporting.verdicts import split_label
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import one_line
@@ -31,8 +32,9 @@ def write_notes(arms: Sequence[Arm], report: Report) -> tuple[Note, ...]:
         *_unconfirmed_models(arms),
         *_unequal_budgets(report.arms),
         *_lost_steps(report.arms),
+        *result_cautions(arms, report),
     )
-    infos = (*claim_infos(arms, report), report.label_origin[0])
+    infos = (*claim_infos(arms, report), *report.label_origin[:1], *result_infos(arms))
     return (
         *(Note(level="caution", text=text) for text in cautions),
         *(Note(level="info", text=text) for text in infos),

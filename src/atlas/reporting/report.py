@@ -326,14 +326,15 @@ class RunReport(Record):
     model: str | None
     seed: int | None
     versions: dict[str, str]
-    wall_seconds: float
+    wall_seconds: float | None
 
 
 class Claims(Record):
     """What the report was set to claim, and whether that was fixed before the trainings.
 
     `margin` and `seed_sd` are rates, not points. `num_verdicts` is the size of the family over
-    which p-values are corrected.
+    which p-values are corrected. `trainings` is how it is known which runs are different trainings:
+    manifests record it, or it is stated or unknown for results made elsewhere.
     """
 
     margin: float | None
@@ -343,6 +344,7 @@ class Claims(Record):
     primary: tuple[str, str, str] | None
     registration: RegistrationStatus
     num_verdicts: int
+    trainings: Literal["recorded", "stated", "unknown"] = "recorded"
 
 
 class Report(Record):
