@@ -195,7 +195,7 @@ class ReportConfig(ClaimSettings, ResultSettings):
     def _with_paths(self, change: Callable[[Path], StrPath]) -> ReportConfig:
         values = self.model_dump()
         for arm in values["arms"]:
-            arm["results"] = tuple(relative_path(Path(one), folder) for one in arm["results"])
+            arm["results"] = tuple(str(change(Path(one))) for one in arm["results"])
         for run in (run for arm in values["arms"] for run in arm["runs"]):
             for name in ("training", "skills"):
                 if run[name] is not None:
