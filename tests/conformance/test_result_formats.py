@@ -125,7 +125,9 @@ def test_a_cut_file_is_an_error_that_says_so(kind: str, tmp_path: Path) -> None:
         read({"base": [path]})
 
 
-@pytest.mark.parametrize("garbage", [b"\xff\xfe\x00", b"\x00" * 50, b"[" * 100_000, b"{}", b"", b"[]"])
+@pytest.mark.parametrize(
+    "garbage", [b"\xff\xfe\x00", b"\x00" * 50, b"[" * 100_000, b"{}", b"", b"[]"]
+)
 def test_any_bytes_end_in_one_sentence(kind: str, garbage: bytes, tmp_path: Path) -> None:
     _, write = WRITERS[kind]
     (found,) = find_results(str(write(tmp_path, "base", BASE)))

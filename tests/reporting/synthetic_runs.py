@@ -96,7 +96,7 @@ def write_run(
     files: dict[str, Sequence[Any]],
     summary: dict[str, Any],
 ) -> Path:
-    """A finished run folder; `files` holds records or plain rows by file name.
+    """A finished run folder; `files` holds records, plain rows or text by file name.
 
     Every setting of `config` decides the result, as in a stage's Config without marks.
     """
@@ -104,7 +104,10 @@ def write_run(
     kind = create_model("AnyConfig", __base__=Config, **fields)
     with start_run(path, command, kind(**config), inputs) as run:
         for name, rows in files.items():
-            if rows and isinstance(rows[0], dict):
+            (path / name).parent.mkdir(exist_ok=True)
+            if isinstance(rows, str):
+                (path / name).write_text(rows)
+            elif rows and isinstance(rows[0], dict):
                 (path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
             else:
                 write_records(path / name, rows)

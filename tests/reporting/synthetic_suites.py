@@ -221,9 +221,7 @@ def _episode(
     made = make_trajectory(index, task, num_steps, outcome)
     is_bad = outcome.status == "truncated" and draw < 0.5
     steps = tuple(
-        step.model_copy(
-            update={"action": "go" if is_bad else f"go {number}", "is_invalid": is_bad}
-        )
+        step.model_copy(update={"action": "go" if is_bad else f"go {number}", "is_invalid": is_bad})
         for number, step in enumerate(made.steps)
     )
     details = {"cut_steps": [0] if draw > 0.9 else []}

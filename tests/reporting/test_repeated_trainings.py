@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,11 +50,11 @@ def train_again(folders: RunFolders, name: str, weights: str, metrics: str) -> P
     inputs = {"trajectories": run_input(folders.paths["trajectories"], path)}
     inputs["selection"] = run_input(folders.paths["annotated"], path)
     inputs["model"] = Input(path="Qwen/Qwen2.5-0.5B-Instruct")
-    (path / "checkpoint").mkdir(parents=True)
-    (path / ".lock").touch()
-    (path / "checkpoint/model.safetensors").write_text(weights)
-    rows = {"metrics.jsonl": [{"step": 1, "loss": 1.0, "seconds": metrics}]}
-    return write_run(path, "train", config, inputs, rows, {})
+    files: dict[str, Any] = {
+        "metrics.jsonl": [{"step": 1, "loss": 1.0, "seconds": metrics}],
+        "checkpoint/model.safetensors": weights,
+    }
+    return write_run(path, "train", config, inputs, files, {})
 
 
 def test_the_same_folder_twice_is_refused(runs: RunFolders, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Report: `evaluations + trainings -> report`: did training help, and how certain is that?
 
-OUT/report.html the report as one self-contained file OUT/report.md the same, with the plots in
-OUT/plots/ OUT/report.json every number, with the run, file and field it was computed from
+OUT/report.html   the report as one self-contained file
+OUT/report.md     the same, with the plots in OUT/plots/
+OUT/report.json   every number, with the run, file and field it was computed from
+OUT/tables/       the tables as CSV, one row for each number
+OUT/episodes.csv  every episode
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ from atlas.reporting.report import (
     Scope,
 )
 from atlas.reporting.results.find_results import input_of
+from atlas.reporting.results.read_results import RESULTS
 from atlas.reporting.scopes import find_scopes
 from atlas.reporting.write_csv import write_tables
 from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
@@ -171,14 +175,16 @@ def _describe_arm(
 
 
 def _endings(arm: Arm, scope: Scope) -> ScopeEndings:
-    played = (
+    played = [
         repetition
         for run in arm.runs
         for split in scope.splits
         for repetition in run.evaluations[split].repetitions
-    )
+    ]
     return count_endings(
-        scope.name, [(one.folder.name, list(one.episodes.values())) for one in played]
+        scope.name,
+        [(one.folder.name, list(one.episodes.values())) for one in played],
+        [one.folder.episodes_source for one in played],
     )
 
 
@@ -215,7 +221,7 @@ def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
         model=None if model is None else Path(model.path).name if model.digest else model.path,
         seed=seed if isinstance(seed, int) else None,
         versions=manifest.versions,
-        wall_seconds=manifest.wall_seconds,
+        wall_seconds=None if manifest.command.startswith(RESULTS) else manifest.wall_seconds,
     )
 
 

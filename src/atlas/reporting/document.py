@@ -171,7 +171,7 @@ def _inputs(report: Report) -> Iterator[ReportSection]:
     shown = [budget_table(report), silencing_table(report)]
     yield _section("budgets", "Arms and budgets", lead, tables=shown)
 
-    lead, *items = report.label_origin
+    lead, *items = report.label_origin or ("",)
     plots, tables = [plot_arm_positions(report)], (kind_table(report), position_table(report))
     yield _section("selections", "Where the critical steps lie", lead, plots, tables, items)
 

@@ -197,7 +197,7 @@ class LossCurve(Record):
 class SkillResult(Record):
     """The accuracy of an arm on a standard task, and its difference from the untuned model.
 
-    Both are means over the arm's runs. There is no difference without an untuned model; `claim`
+    Both are means over the arm's runs. The difference is None without an untuned model; `claim`
     says what it is about.
     """
 
@@ -326,7 +326,7 @@ class RunReport(Record):
     model: str | None
     seed: int | None
     versions: dict[str, str]
-    wall_seconds: float
+    wall_seconds: float | None
 
 
 class Claims(Record):

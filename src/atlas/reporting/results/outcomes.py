@@ -55,6 +55,7 @@ class CountedScore:
             "num_steps": sample.num_steps,
             "usage": sample.usage,
             "environment": sample.environment or sample.benchmark,
+            "trajectory_id": sample.task,
         }
         if reason is not None:
             return TrajectoryFacts(
@@ -102,13 +103,11 @@ def choose_scores(runs: Iterable[ResultRun], settings: ResultSettings) -> dict[s
     for run in runs:
         for name, attempts in run.benchmarks.items():
             by_benchmark.setdefault(name, []).append(attempts)
-    found = {name: _choose(name, given, settings) for name, given in by_benchmark.items()}
-    chosen = {one.name for one in found.values()}
+    known = {name for given in by_benchmark.values() for name in _scores_of(given)}
     for name in settings.score:
-        if name not in chosen:
-            known = {key for given in by_benchmark.values() for key in _scores_of(given)}
+        if name not in known:
             raise ConfigError(f"no benchmark has a score '{name}'. {nearest(name, sorted(known))}")
-    return found
+    return {name: _choose(name, given, settings) for name, given in by_benchmark.items()}
 
 
 def _choose(benchmark: str, given: Sequence[Attempts], settings: ResultSettings) -> CountedScore:

@@ -144,10 +144,11 @@ def _scores(row: Mapping[str, Any]) -> dict[str, ScoreValue]:
         return {"score": read_score(value)}
 
 
-def _repetition(row: Mapping[str, Any], where: str) -> int | None:
+def _repetition(row: Mapping[str, Any], where: str) -> int:
+    """The number of the attempt; without one, a task that comes twice is refused."""
     value = row.get("repetition")
     if value in (None, ""):
-        return None
+        return 1
     number = whole_number(int(value) if isinstance(value, str) and value.isdigit() else value)
     if number is None:
         raise DataError(f"{where}: repetition is {value!r:.60}, expected a whole number.")
