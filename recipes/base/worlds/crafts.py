@@ -1,4 +1,7 @@
-"""Lessons of TextCraft: any listed commands in any order, what a command takes, single actions."""
+"""Lessons of TextCraft: any listed commands in any order, what a command takes, single actions.
+
+In some episodes the goal that is told is the item of a command that happened to be tried.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,13 @@ from atlas.environments.paper.textcraft.expert import (
     USELESS,
 )
 from atlas.environments.paper.textcraft.planner import Command, RecipePlanner
-from atlas.environments.paper.textcraft.recipes import goal_depths, kinds
+from atlas.environments.paper.textcraft.recipes import goal_depths, id_of, kinds
 from atlas.environments.react import react_message
 from atlas.records import Task
 from worlds.common import Conversation, any_phrase, ask, play, request
 
 MAX_DEPTH = 3
+TOLD_END = 0.5
 
 
 @cache
@@ -59,14 +63,19 @@ def lessons(rng: random.Random) -> Iterator[Conversation]:
     yield request(rng, listed, f"craft {command.item}", _text(command))
     yield request(rng, listed, f"get {command.parts[0][0]} {command.parts[0][1]}")
     steps: list[tuple[str, str, str]] = []
-    for command in rng.sample(commands, min(len(commands), rng.randint(1, 3))):
+    tried = rng.sample(commands, min(len(commands), rng.randint(1, 3)))
+    if rng.random() < TOLD_END:
+        goal, before = tried[-1].item, goal
+        seen = seen.replace(f"Goal: craft {before}.", f"Goal: craft {goal}.")
+        environment.game.goal = id_of(goal)
+    for command in tried:
         for thought, action in _tries(rng, command, made, goal):
             steps.append((seen, thought, action))
             result = environment.step(react_message(thought, action))
             seen = result.observation[0].content
             if result.terminated or len(steps) > 9:
                 break
-        if environment.game.goal in environment.game.inventory or len(steps) > 9:
+        if result.terminated or len(steps) > 9:
             break
     yield play(environment.prompt, steps)
 

@@ -15,8 +15,8 @@ from worlds.common import Conversation, any_phrase, ask, play, request
 
 
 def names() -> tuple[str, ...]:
-    """None: any word may be guessed."""
-    return ()
+    """The words that may be guessed."""
+    return WORDS
 
 
 def lessons(rng: random.Random) -> Iterator[Conversation]:
