@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is not 
 
 
 def timed_as(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float) -> None:
+    monkeypatch.setattr(chosen_precision, "SMALL_MODEL", 0)
     monkeypatch.setattr(chosen_precision, "_time_layer", lambda _: {"fp32": fp32, "bf16": bf16})
 
 
@@ -30,6 +31,15 @@ def test_auto_is_bf16_where_a_layer_is_faster_by_the_factor(
     found = choose_precision(quick(tiny_model_folder, precision="auto"), str(tiny_model_folder))
     assert found.precision == chosen
     assert f"{fp32:.3f} s in fp32 and 1.000 s in bf16" in str(found.reason)
+
+
+def test_a_small_model_is_trained_in_fp32_without_a_timing(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path
+) -> None:
+    monkeypatch.setattr(chosen_precision, "_time_layer", lambda _: pytest.fail("timed"))
+    found = choose_precision(quick(tiny_model_folder, precision="auto"), str(tiny_model_folder))
+    assert found.precision == "fp32"
+    assert "parameters is small: fewer than 5,000,000" in str(found.reason)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

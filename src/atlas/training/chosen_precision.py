@@ -1,29 +1,27 @@
 """Which precision `precision: auto` stands for. It is chosen once and kept with the run.
 
-The trainings of an experiment share one choice, because runs that are compared must not differ by
-the noise of a timing.
-
-On a GPU it is bf16 where the GPU supports it. On a CPU a short pass is timed: one layer of the
-model's config with random weights, forward and backward, in fp32 and under autocast to bf16.
+On a GPU it is bf16 where the GPU supports it. On a CPU it is fp32 for a small model. For others a
+short pass is timed: one layer of the model's config with random weights, forward and backward, in
+fp32 and under autocast to bf16.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from atlas.errors import first_line
 from atlas.models.local.load import default_device, read_config, resolve_precision
-from atlas.store.record_files import write_text
 from atlas.training.config import TrainConfig
+from atlas.training.kept_choice import KeptChoice
 
 # bf16 must be faster by this factor to be worth its rounding.
 WORTHWHILE = 1.5
+# A smaller model is not timed, because two timings near the limit may differ. With 2M parameters
+# bf16 is 1.4 times as fast, and such a training takes minutes.
+SMALL_MODEL = 5_000_000
 KEPT_FILE = "precision.json"
 ROUNDS = 3
 TOKENS = 1024
@@ -44,6 +42,11 @@ class ChosenPrecision:
     reason: str | None = None
 
 
+def kept_precision(folder: Path | None, shared: Path | None = None) -> KeptChoice[ChosenPrecision]:
+    """Where the precision of a run is kept."""
+    return KeptChoice(ChosenPrecision, KEPT_FILE, folder, shared)
+
+
 def keep_precision(
     config: TrainConfig, location: str, folder: Path, shared: Path | None = None
 ) -> ChosenPrecision:
@@ -53,32 +56,10 @@ def keep_precision(
         location: where the files of the model are.
         folder: the folder of the states to resume from.
         shared: the folder that has the choice of all runs that are compared, if there are others.
-            The first of them that needs it chooses.
     """
     if config.precision != "auto":
         return choose_precision(config, location)
-    own = folder / KEPT_FILE
-    if own.exists():
-        return _read(own)
-    if shared is None:
-        return _write(own, choose_precision(config, location))
-    shared.mkdir(parents=True, exist_ok=True)
-    common = shared / KEPT_FILE
-    # Other trainings may start at the same time in other processes.
-    with FileLock(shared / f".{KEPT_FILE}.lock"):
-        if not common.exists():
-            _write(common, choose_precision(config, location))
-    return _write(own, _read(common))
-
-
-def _read(file: Path) -> ChosenPrecision:
-    return ChosenPrecision(**json.loads(file.read_text(encoding="utf-8")))
-
-
-def _write(file: Path, chosen: ChosenPrecision) -> ChosenPrecision:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(asdict(chosen)) + "\n")
-    return chosen
+    return kept_precision(folder, shared).read_or_make(lambda: choose_precision(config, location))
 
 
 def choose_precision(config: TrainConfig, location: str) -> ChosenPrecision:
@@ -86,7 +67,11 @@ def choose_precision(config: TrainConfig, location: str) -> ChosenPrecision:
     if config.precision != "auto" or default_device() != "cpu":
         return ChosenPrecision(resolve_precision(config.precision))
     try:
-        seconds = _time_layer(read_config(location))
+        settings = read_config(location)
+        if (num := _num_parameters(settings)) < SMALL_MODEL:
+            least = f"a model of {num:,} parameters is small: fewer than {SMALL_MODEL:,}"
+            return ChosenPrecision("fp32", least)
+        seconds = _time_layer(settings)
     except Exception as error:
         # Some architectures cannot be made with one layer. Their own code raises anything.
         reason = f"one layer cannot be timed ({type(error).__name__}: {first_line(error)})"
@@ -97,6 +82,15 @@ def choose_precision(config: TrainConfig, location: str) -> ChosenPrecision:
         f"which is {ratio:.1f} times as fast ({WORTHWHILE:g} times is needed)"
     )
     return ChosenPrecision("bf16" if ratio >= WORTHWHILE else "fp32", reason)
+
+
+def _num_parameters(settings: Any) -> int:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
+    return sum(one.numel() for one in model.parameters())
 
 
 def _time_layer(settings: Any) -> dict[str, float]:
