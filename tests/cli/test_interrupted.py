@@ -10,6 +10,7 @@ import time
 import pytest
 
 from atlas.__main__ import INTERRUPTED
+from tests.processes import wait_for
 
 # Tells when the interpreter is up, which no program can influence.
 SCRIPT = "import sys; from atlas.__main__ import main; print('up', flush=True); main()"
@@ -27,7 +28,7 @@ def test_ctrl_c_while_the_command_line_loads_is_a_sentence(milliseconds: int) ->
     assert process.stdout.readline() == "up\n"
     time.sleep(milliseconds / 1000)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = wait_for(process)
     assert "Traceback" not in said
     # The command itself may have ended before.
     assert process.returncode in (INTERRUPTED, 2, -signal.SIGINT), said

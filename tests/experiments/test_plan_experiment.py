@@ -309,8 +309,9 @@ def test_what_auto_stands_for_is_chosen_once_for_all_arms_and_seeds(
     trajectories, _ = make_runs(tmp_path)
     seconds = itertools.cycle([2.0, 1.0])
     monkeypatch.setattr(
-        chosen_precision, "_time_layer", lambda _: {"fp32": next(seconds), "bf16": 1.0}
+        chosen_precision, "_time_layer", lambda *_: {"fp32": next(seconds), "bf16": 1.0}
     )
+    monkeypatch.setattr(chosen_precision, "FEWEST_WEIGHTS", 0)
     config = tiny(
         tiny_model_folder,
         collect={},

@@ -18,6 +18,7 @@ from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.record_files import read_records
 from tests.conftest import make_trajectory
 from tests.models.endpoints.chat_server import HTML_PAGE, Reply, completion, failure, serve
+from tests.processes import wait_for
 from tests.run_folders import selections_in, write_trajectories
 from tests.selection.configs import new_selector, select_config
 from tests.selection.oracle_answers import answer_of, good, num_allowed, number_in
@@ -449,7 +450,7 @@ except KeyboardInterrupt:
         while len(server.requests) < 2:
             time.sleep(0.01)
         cell_process.send_signal(signal.SIGINT)
-        said = cell_process.communicate(timeout=20)
+        said = wait_for(cell_process)
     assert said == ("interrupted\n", "")
     assert len(server.requests) == 2
 

@@ -17,9 +17,12 @@ from torch import Tensor
 
 from atlas.selection.select_steps import SelectConfig, select_steps
 from tests.conftest import make_trajectory
+from tests.processes import wait_for
 from tests.run_folders import write_trajectories
 
 SETTINGS = ["epochs=6", "batch_size=4", "learning_rate=1e-3", "save_every=3", "precision=fp32"]
+# A process that hangs can be asked where.
+EACH = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 # A rank that exits while these threads run is sometimes aborted, after all work is done.
 NO_THREADS = "threads of gloo at exit: []"
 PLAIN, SHARDED = "tests.training.atlas_and_threads", "tests.training.sharding_on_cpus"
@@ -67,13 +70,18 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONFAULTHANDLER": "1",
+            **(environment or {}),
+        },
     )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What a process that ends well has printed."""
-    output, errors = process.communicate(timeout=300)
+    output, errors = wait_for(process)
     assert process.returncode == 0, errors[-3000:]
     return output, errors
 
@@ -87,7 +95,7 @@ def kill_a_rank_after_a_state(process: subprocess.Popen[str], out: Path) -> str:
         time.sleep(0.01)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
-    _, errors = process.communicate(timeout=200)
+    _, errors = wait_for(process)
     assert process.returncode != 0
     assert "SIGKILL" in errors
     return errors

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
 
-from atlas.models.local.load import read_config
 from atlas.training import chosen_precision
 from atlas.training.chosen_precision import choose_precision, keep_precision
 from atlas.training.train_agent import train_agent
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is not 
 
 
 def timed_as(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float) -> None:
-    monkeypatch.setattr(chosen_precision, "SMALL_MODEL", 0)
-    monkeypatch.setattr(chosen_precision, "_time_layer", lambda _: {"fp32": fp32, "bf16": bf16})
+    monkeypatch.setattr(chosen_precision, "FEWEST_WEIGHTS", 0)
+    monkeypatch.setattr(chosen_precision, "_time_layer", lambda *_: {"fp32": fp32, "bf16": bf16})
 
 
 @pytest.mark.parametrize(("fp32", "chosen"), [(1.49, "fp32"), (1.5, "bf16"), (3.0, "bf16")])
@@ -33,29 +33,43 @@ def test_auto_is_bf16_where_a_layer_is_faster_by_the_factor(
     assert f"{fp32:.3f} s in fp32 and 1.000 s in bf16" in str(found.reason)
 
 
-def test_a_small_model_is_trained_in_fp32_without_a_timing(
-    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path
-) -> None:
-    monkeypatch.setattr(chosen_precision, "_time_layer", lambda _: pytest.fail("timed"))
-    found = choose_precision(quick(tiny_model_folder, precision="auto"), str(tiny_model_folder))
-    assert found.precision == "fp32"
-    assert "parameters is small: fewer than 5,000,000" in str(found.reason)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_given_precision_is_not_timed(tiny_model_folder: Path, precision: str) -> None:
     found = choose_precision(quick(tiny_model_folder, precision=precision), "nowhere")
     assert (found.precision, found.reason) == (precision, None)
 
 
-def test_a_layer_is_timed_without_a_change_of_the_random_numbers(tiny_model_folder: Path) -> None:
+def test_a_layer_is_timed_without_a_change_of_the_random_numbers(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path
+) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    seconds = chosen_precision._time_layer(read_config(str(tiny_model_folder)))
+    timed = []
+
+    def timing(*layer: Any) -> dict[str, float]:
+        timed.append(time_layer(*layer))
+        return timed[-1]
+
+    time_layer = chosen_precision._time_layer
+    monkeypatch.setattr(chosen_precision, "FEWEST_WEIGHTS", 0)
+    monkeypatch.setattr(chosen_precision, "_time_layer", timing)
+    choose_precision(quick(tiny_model_folder, precision="auto"), str(tiny_model_folder))
     assert torch.equal(torch.rand(4), expected)
+    (seconds,) = timed
     assert set(seconds) == {"fp32", "bf16"}
     assert all(one > 0 for one in seconds.values())
+
+
+def test_a_model_with_small_layers_is_in_fp32_whatever_a_timing_would_say(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path
+) -> None:
+    smallest = chosen_precision.FEWEST_WEIGHTS
+    timed_as(monkeypatch, 3.0, 1.0)
+    monkeypatch.setattr(chosen_precision, "FEWEST_WEIGHTS", smallest)
+    found = choose_precision(quick(tiny_model_folder, precision="auto"), str(tiny_model_folder))
+    assert found.precision == "fp32"
+    assert "its layers are small" in str(found.reason)
 
 
 def test_an_architecture_that_cannot_be_timed_is_trained_in_fp32_with_the_reason(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import wait_for
 from tests.training.launched_runs import NO_THREADS, make_inputs, start
 
 
@@ -43,7 +44,7 @@ def test_a_rank_that_fails_ends_all_with_one_message(
         module="tests.training.failing_ranks",
         environment={"FAIL": fail},
     )
-    output, errors = process.communicate(timeout=200)
+    output, errors = wait_for(process)
     how = fail.rpartition(",")[2]
     said = {
         "error": "error: made to fail.",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from atlas.store.run_folders import read_manifest
+from tests.processes import wait_for
 from tests.training.launched_runs import (
     NO_THREADS,
     OBJECTIVE,
@@ -58,7 +59,7 @@ def test_two_processes_have_the_held_out_loss_of_one(inputs: list[str], tmp_path
 
 def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) -> None:
     process = start(inputs, tmp_path / "run", 2, "batch_size=1")
-    output, errors = process.communicate(timeout=120)
+    output, errors = wait_for(process)
     assert process.returncode != 0
     assert output == ""
     assert (
@@ -71,7 +72,7 @@ def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) 
 
 def test_an_error_in_the_middle_leaves_no_threads(inputs: list[str], tmp_path: Path) -> None:
     process = start(inputs, tmp_path / "run", 2, "learning_rate=1e30", "max_grad_norm=1e30")
-    output, errors = process.communicate(timeout=120)
+    output, errors = wait_for(process)
     assert process.returncode != 0
     assert output == ""
     assert "error: training has diverged" in errors

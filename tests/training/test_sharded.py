@@ -10,6 +10,7 @@ import pytest
 
 from atlas.store.run_folders import read_manifest
 from atlas.training.states import seal_state
+from tests.processes import wait_for
 from tests.training.launched_runs import (
     OBJECTIVE,
     SHARDED,
@@ -102,7 +103,7 @@ def test_a_state_of_a_sharded_training_is_refused_if_a_tensor_is_not_the_saved_o
         # As after a save that wrote the wrong tensors.
         seal_state(state)
     process = shard(inputs, run, "epochs=40")
-    _, errors = process.communicate(timeout=200)
+    _, errors = wait_for(process)
     assert process.returncode != 0
     assert "1 of its" in errors
     assert "model.norm.weight" in errors

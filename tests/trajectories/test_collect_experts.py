@@ -27,6 +27,7 @@ from atlas.trajectories.collect_experts import (
     episode_seed,
 )
 from tests.environments.push import PushEnvironment
+from tests.processes import wait_for
 
 FILE = "trajectories.jsonl"
 SCRIPT = """
@@ -89,7 +90,7 @@ def test_ctrl_c_stops_without_a_traceback_and_the_run_can_go_on(tmp_path: Path) 
     wait_for_lines(out / f"{FILE}.partial", 10)
     os.killpg(process.pid, signal.SIGINT)
     try:
-        _, errors = process.communicate(timeout=30)
+        _, errors = wait_for(process)
     finally:
         process.kill()
     assert process.returncode == 130

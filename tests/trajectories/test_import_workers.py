@@ -26,6 +26,7 @@ from atlas.trajectories.formats.rows import SourceRow
 from atlas.trajectories.import_trajectories import ImportConfig, import_trajectories
 from tests.conftest import make_trajectory
 from tests.opened_files import opens_of
+from tests.processes import wait_for
 from tests.run_folders import write_trajectories
 
 OUTPUTS = ("trajectories.jsonl", "problems.jsonl", "notes.jsonl")
@@ -249,7 +250,7 @@ def test_workers_end_with_an_interrupted_or_killed_parent(
     assert parent.stdout.readline() == "converted\n"
     parent.send_signal(signal_)
     # The end of the streams, which the workers hold too.
-    _, complaints = parent.communicate(timeout=120)
+    _, complaints = wait_for(parent)
     assert complaints.count("Traceback") == (signal_ == signal.SIGINT)
 
 

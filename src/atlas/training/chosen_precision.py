@@ -1,8 +1,9 @@
 """Which precision `precision: auto` stands for. It is chosen once and kept with the run.
 
-On a GPU it is bf16 where the GPU supports it. On a CPU it is fp32 for a small model. For others a
-short pass is timed: one layer of the model's config with random weights, forward and backward, in
-fp32 and under autocast to bf16.
+On a GPU it is bf16 where the GPU supports it. On a CPU a short pass is timed: one layer of the
+model's config with random weights, forward and backward, in fp32 and under autocast to bf16. A
+model with small layers gains little, and a timing could fall either way. It always gets fp32, so
+that the same command gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from atlas.training.kept_choice import KeptChoice
 
 # bf16 must be faster by this factor to be worth its rounding.
 WORTHWHILE = 1.5
-# A smaller model is not timed, because two timings near the limit may differ. With 2M parameters
-# bf16 is 1.4 times as fast, and such a training takes minutes.
-SMALL_MODEL = 5_000_000
+# A layer with fewer weights is not timed. SmolLM2-135M has 3.5 million in a layer.
+FEWEST_WEIGHTS = 2**20
 KEPT_FILE = "precision.json"
 ROUNDS = 3
 TOKENS = 1024
@@ -66,12 +66,16 @@ def choose_precision(config: TrainConfig, location: str) -> ChosenPrecision:
     """What the config asks for; for `auto` on a CPU, what a short pass shows to be faster."""
     if config.precision != "auto" or default_device() != "cpu":
         return ChosenPrecision(resolve_precision(config.precision))
+    import torch
+
     try:
-        settings = read_config(location)
-        if (num := _num_parameters(settings)) < SMALL_MODEL:
-            least = f"a model of {num:,} parameters is small: fewer than {SMALL_MODEL:,}"
-            return ChosenPrecision("fp32", least)
-        seconds = _time_layer(settings)
+        # Random weights must not change the random numbers of the training.
+        with torch.random.fork_rng(devices=[]):
+            layer = _one_layer(read_config(location))
+        weights = sum(one.numel() for one in layer.parameters())
+        if weights < FEWEST_WEIGHTS:
+            return ChosenPrecision("fp32", f"its layers are small ({weights:,} weights)")
+        seconds = _time_layer(layer, weights)
     except Exception as error:
         # Some architectures cannot be made with one layer. Their own code raises anything.
         reason = f"one layer cannot be timed ({type(error).__name__}: {first_line(error)})"
@@ -84,16 +88,7 @@ def choose_precision(config: TrainConfig, location: str) -> ChosenPrecision:
     return ChosenPrecision("bf16" if ratio >= WORTHWHILE else "fp32", reason)
 
 
-def _num_parameters(settings: Any) -> int:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
-    return sum(one.numel() for one in model.parameters())
-
-
-def _time_layer(settings: Any) -> dict[str, float]:
+def _time_layer(model: Any, weights: int) -> dict[str, float]:
     """Processor seconds of a pass in each precision, the least of a few rounds in turn."""
     import numpy as np
     import torch
@@ -101,10 +96,6 @@ def _time_layer(settings: Any) -> dict[str, float]:
     from atlas.training.engine.exact_engine import PARTS, Engine
     from atlas.training.examples import TrainingExample
 
-    # Random weights must not change the random numbers of the training.
-    with torch.random.fork_rng(devices=[]):
-        model = _one_layer(settings)
-    weights = sum(one.numel() for one in model.parameters())
     length = min(TOKENS, max(64, MOST_PRODUCTS // weights))
     ids = np.arange(length) % VOCABULARY
     example = TrainingExample("timed", ids.astype(np.int32), ids.astype(np.int64))

@@ -168,8 +168,7 @@ class TrainConfig(Config):
     precision: Precision = Field(
         default="auto",
         description="fp32, bf16, or auto (bf16 where the GPU supports it, or where a timed layer "
-        "is at least 1.5 times as fast on this CPU; else fp32, and on a CPU for fewer than 5M "
-        "parameters). The weights stay float32",
+        "is at least 1.5 times as fast on this CPU; else fp32). The weights stay float32",
     )
     gradient_checkpointing: bool = Field(default=False, description="use less memory and more time")
     context_gradient: str = Field(
