@@ -32,7 +32,7 @@ from atlas.records import Outcome, Source, Step, Task, Trajectory
 from atlas.rendering.loss_mask import labels, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.terminal.progress import show_progress
-from atlas.training.config import EngineConfig
+from atlas.training.config import LONGEST_ROW, EngineConfig
 from atlas.training.engine.choose_parts import choose_parts
 from atlas.training.examples import TrainingExample
 from atlas.training.follower import RunFollower
@@ -221,7 +221,7 @@ def train_model(
             data_collator=collate,
             callbacks=[RunFollower(folder, bar, epochs=1)],
             engine=choose_parts(model, EngineConfig()).engine,
-            max_tokens=EngineConfig().micro_batch_tokens,
+            max_tokens=LONGEST_ROW,
         )
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))

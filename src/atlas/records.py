@@ -27,6 +27,8 @@ LabelType = Literal[CriticalKind, "critical", "none"]
 OutcomeStatus = Literal["success", "failure", "truncated", "error", "unknown"]
 
 CRITICAL_KINDS: tuple[CriticalKind, ...] = get_args(CriticalKind)
+# What tallies by kind call steps without one.
+NO_KIND = "no_kind"
 
 
 class Record(BaseModel):

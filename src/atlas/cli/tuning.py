@@ -69,7 +69,8 @@ def train(
             from atlas.training.dry_run import print_training_plan
 
             console = plain_console()
-            ranks.on_first(lambda: print_training_plan(console, config, trajectories, selection))
+            of_run = trajectories, selection, out, ranks.size
+            ranks.on_first(lambda: print_training_plan(console, config, *of_run))
             return
         manifest = train_agent(config, trajectories, selection, out)
         if ranks.is_first:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from atlas.records import CRITICAL_KINDS
+from atlas.records import CRITICAL_KINDS, NO_KIND
 from atlas.reporting.arms import Arm, Training, TrainingData
 from atlas.reporting.position_bins import count_positions
 from atlas.reporting.report import Budget, SelectionProfile, Silencing, SourcedEstimate
@@ -15,8 +15,6 @@ RUN_MEAN = "mean over runs, with the smallest and the largest"
 SINGLE = "as recorded"
 # Settings of a selection that may differ between the arms of one curve.
 VARIED = ("ratio", "seed")
-# Tokens of steps without a kind.
-NO_KIND = "no_kind"
 
 
 def measure_budget(arm: Arm) -> Budget | None:

@@ -15,7 +15,7 @@ from atlas.presenting.wording import (
     share,
     thousands,
 )
-from atlas.reporting.budgets import NO_KIND
+from atlas.records import NO_KIND
 from atlas.reporting.report import ArmReport, Budget, Report, RunReport, SelectionProfile
 from atlas.reporting.tables import ROLE_LABELS, arm_rows
 from atlas.statistics.estimate import Estimate

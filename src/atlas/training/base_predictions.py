@@ -57,7 +57,7 @@ def _compute(
     """Log π of the supervised tokens of each example."""
     batches = cut_into_micro_batches(
         [one.input_ids for one in examples],
-        config.engine.micro_batch_tokens,
+        config.engine.row_tokens,
         1 if engine.one_by_one else config.micro_batch_size,
         "packing" not in engine.parts,
         "shared_prompts" in engine.parts,

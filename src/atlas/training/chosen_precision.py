@@ -1,8 +1,5 @@
 """Which precision `precision: auto` stands for. It is chosen once and kept with the run.
 
-The trainings of an experiment share one choice, because runs that are compared must not differ by
-the noise of a timing.
-
 On a GPU it is bf16 where the GPU supports it. On a CPU a short pass is timed: one layer of the
 model's config with random weights, forward and backward, in fp32 and under autocast to bf16. A
 model with small layers gains little, and a timing could fall either way. It always gets fp32, so
@@ -11,18 +8,15 @@ that the same command gives the same bytes.
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from atlas.errors import first_line
 from atlas.models.local.load import default_device, read_config, resolve_precision
-from atlas.store.record_files import write_text
 from atlas.training.config import TrainConfig
+from atlas.training.kept_choice import KeptChoice
 
 # bf16 must be faster by this factor to be worth its rounding.
 WORTHWHILE = 1.5
@@ -48,6 +42,11 @@ class ChosenPrecision:
     reason: str | None = None
 
 
+def kept_precision(folder: Path | None, shared: Path | None = None) -> KeptChoice[ChosenPrecision]:
+    """Where the precision of a run is kept."""
+    return KeptChoice(ChosenPrecision, KEPT_FILE, folder, shared)
+
+
 def keep_precision(
     config: TrainConfig, location: str, folder: Path, shared: Path | None = None
 ) -> ChosenPrecision:
@@ -57,32 +56,10 @@ def keep_precision(
         location: where the files of the model are.
         folder: the folder of the states to resume from.
         shared: the folder that has the choice of all runs that are compared, if there are others.
-            The first of them that needs it chooses.
     """
     if config.precision != "auto":
         return choose_precision(config, location)
-    own = folder / KEPT_FILE
-    if own.exists():
-        return _read(own)
-    if shared is None:
-        return _write(own, choose_precision(config, location))
-    shared.mkdir(parents=True, exist_ok=True)
-    common = shared / KEPT_FILE
-    # Other trainings may start at the same time in other processes.
-    with FileLock(shared / f".{KEPT_FILE}.lock"):
-        if not common.exists():
-            _write(common, choose_precision(config, location))
-    return _write(own, _read(common))
-
-
-def _read(file: Path) -> ChosenPrecision:
-    return ChosenPrecision(**json.loads(file.read_text(encoding="utf-8")))
-
-
-def _write(file: Path, chosen: ChosenPrecision) -> ChosenPrecision:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(asdict(chosen)) + "\n")
-    return chosen
+    return kept_precision(folder, shared).read_or_make(lambda: choose_precision(config, location))
 
 
 def choose_precision(config: TrainConfig, location: str) -> ChosenPrecision:

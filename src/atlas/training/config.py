@@ -21,6 +21,8 @@ StepWeights = Literal["none", "score", "annotation"]
 LOWEST_WEIGHT = -1.0
 # The learning rate at which the polynomial schedule of transformers ends.
 POLYNOMIAL_END = 1e-7
+# The most tokens that `engine.micro_batch_tokens=auto` stands for.
+LONGEST_ROW = 8192
 Scheduler = Literal[
     "linear",
     "cosine",
@@ -67,10 +69,10 @@ class LoraConfig(Config):
 class EngineConfig(Config):
     """Optimizations of the loss. All are exact: loss and gradients differ by rounding only."""
 
-    micro_batch_tokens: int = Field(
-        default=8192,
-        ge=1,
-        description="maximum tokens of a forward pass; changes memory and speed, not the loss",
+    micro_batch_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="maximum tokens of a forward pass; changes memory and speed, and the loss by "
+        "rounding only. auto: as long as pays and as memory allows, chosen when a run is started",
     )
     chunked_loss: bool = Field(
         default=True,
@@ -94,6 +96,12 @@ class EngineConfig(Config):
         description="keep only matrix products and attention for the backward pass, and compute "
         "norms, activations and the like again",
     )
+
+    @property
+    def row_tokens(self) -> int:
+        """`micro_batch_tokens`; for `auto` the most that it may stand for."""
+        given = self.micro_batch_tokens
+        return LONGEST_ROW if given == "auto" else given
 
 
 class TrainConfig(Config):

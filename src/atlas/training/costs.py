@@ -20,16 +20,19 @@ from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_rows import PackedRow, count_row_tokens, pack_row
 from atlas.training.engine.pass_size import is_large_pass
 from atlas.training.examples import TrainingExample
-from atlas.training.model_shape import ModelShape
+from atlas.training.model_shape import NORMED, ModelShape
 from atlas.training.objectives.base import needs_of
 
 # Bytes of a weight in four bits with its share of the scales (QLoRA, arXiv 2305.14314, §3).
 FOUR_BITS = 0.516
 # Bytes of the interpreter with its libraries before a model is loaded.
 LIBRARIES = 500 * 2**20
-# What is kept lies between what is freed, so the process holds more (SmolLM2-135M, rows of 4,096
-# tokens, benchmarks/train_memory.py).
-SCATTERED = 1.2
+# What oneDNN adds for products in bf16: code for each shape, and copies of a matrix in its layout.
+PRODUCT_CODE = 64 * 2**20
+# What is kept lies between what is freed, and not all of that can be given back (free_memory.py).
+SCATTERED = 1.05
+# Sets of gradients that the checks before a training compare.
+COMPARED_GRADIENTS = 3
 # Parts of the engine that decide how many tokens a pass runs.
 PARTS_OF_ROWS = ("packing", "shared_prompts")
 # Examples in a padded forward pass, if the config does not set a number.
@@ -160,13 +163,16 @@ def estimate_memory(
         from atlas.training.engine.chunked_loss import chunk_logits
 
         logits = min(logits, chunk_logits(default_device()))
-    kept = shape.num_layers * (shape.layer_outputs + shape.hidden)
+    # Bytes per token. The hidden states and what norms keep of them stay in float32.
+    of_input = 4 * shape.hidden
+    whole = size * shape.layer_outputs + (4 - size) * NORMED * shape.hidden
+    kept = float(shape.num_layers * (whole + of_input))
     if config.gradient_checkpointing:
-        kept = shape.layer_outputs + shape.num_layers * shape.hidden
+        kept = whole + shape.num_layers * of_input
     elif config.engine.recompute and is_large_pass(tokens, shape.hidden, shape.num_layers):
-        # The hidden states stay in float32, and one layer at a time is whole again.
-        of_layer = shape.layer_results + shape.hidden * (4 // size - 1)
-        kept = int(SCATTERED * shape.num_layers * of_layer) + shape.layer_outputs
+        # One layer at a time is whole again.
+        of_layer = size * shape.layer_results + (4 - size) * shape.hidden
+        kept = SCATTERED * shape.num_layers * of_layer + whole
     is_quantized = config.lora is not None and config.lora.quantize is not None
     in_four_bits = shape.num_layers * shape.linear_weights if is_quantized else 0
     size_of_others = 2 if config.lora and not is_quantized and precision == "bf16" else 4
@@ -178,17 +184,28 @@ def estimate_memory(
     of_head = 0 if config.lora else 2 * 4 * shape.vocabulary * shape.hidden
     # Autocast keeps the weights in bf16 too.
     copies = 0 if config.lora or precision != "bf16" else 2 * shape.num_parameters
-    return {
-        **({"libraries": float(LIBRARIES)} if default_device() == "cpu" else {}),
-        **({"copy of the base": base} if has_copy else {}),
-        **({"weights in bf16": float(copies)} if copies else {}),
-        "weights": base + shape.adapter_weights * 4,
-        "gradients": trained * 4,
-        "optimizer": trained * 8,
-        "activations": tokens * size * kept,
-        # Logits, their softmax and its gradient, in float32.
-        "logits": logits * 12 + of_head,
+    on_cpu = default_device() == "cpu"
+    libraries = float(LIBRARIES + (precision == "bf16") * PRODUCT_CODE) if on_cpu else 0.0
+    weights, gradients = base + shape.adapter_weights * 4, float(trained * 4)
+    activations = tokens * kept
+    # Logits, their softmax and its gradient, in float32.
+    of_logits = float(logits * 12 + of_head)
+    checks = libraries + weights + COMPARED_GRADIENTS * gradients + of_head
+    if len(batches) == len(steps):
+        # With one pass in each step, the gradients come as the activations go.
+        gradients = max(0.0, gradients - activations - of_logits)
+    found = {
+        "libraries": libraries,
+        "copy of the base": base if has_copy else 0.0,
+        "weights in bf16": float(copies),
+        "weights": weights,
+        "gradients": gradients,
+        "optimizer": float(trained * 8),
+        "activations": activations,
+        "logits": of_logits,
     }
+    found["checks before the training"] = max(0.0, checks - sum(found.values()))
+    return {name: size for name, size in found.items() if size}
 
 
 class SmallerRows(NamedTuple):
@@ -218,7 +235,7 @@ def try_smaller_rows(
         memory = sum(estimate_memory(shape, rows, steps, precision).values())
         return memory, count_run_tokens(steps, rows, parts)
 
-    size = config.engine.micro_batch_tokens
+    size = config.engine.row_tokens
     least, num_tokens = measure(size)
     found = []
     for smaller in (size // 2, size // 4):
@@ -260,7 +277,7 @@ def _operations(
 
 def _cut(steps: Steps, config: TrainConfig, packs: bool, shares: bool) -> list[Batch]:
     """The forward passes of all steps."""
-    limits = config.engine.micro_batch_tokens, config.micro_batch_size
+    limits = config.engine.row_tokens, config.micro_batch_size
     return [
         [step[index] for index in batch]
         for step in steps

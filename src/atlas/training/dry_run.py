@@ -14,7 +14,9 @@ from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.store.readers import limits_of, read_selected
 from atlas.terminal.visible_text import print_text, print_whole, visible, visible_line
 from atlas.training.check_model import check_tokens, read_model_settings
-from atlas.training.chosen_precision import choose_precision
+from atlas.training.checkpoint import RESUME_FOLDER
+from atlas.training.chosen_precision import choose_precision, kept_precision
+from atlas.training.chosen_rows import choose_rows, kept_rows, with_rows
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import (
     Cost,
@@ -32,13 +34,24 @@ from atlas.training.examples import (
 from atlas.training.model_shape import ModelShape, measure_shape
 from atlas.training.negative_weights import warn_of_negative_weights
 from atlas.training.rates import rate_factors
-from atlas.training.schedule import schedule_examples
+from atlas.training.schedule import Schedule, schedule_examples
+
+KEPT = " (chosen when this run was started)"
 
 
 def print_training_plan(
-    console: Console, config: TrainConfig, trajectories: Path, selection: Path
+    console: Console,
+    config: TrainConfig,
+    trajectories: Path,
+    selection: Path,
+    out: Path | None = None,
+    num_ranks: int = 1,
 ) -> None:
     """Print examples, supervised tokens, operations with each saving, memory and an example.
+
+    Args:
+        out: the run folder. What a run there has chosen is shown instead of another choice.
+        num_ranks: processes of the training.
 
     Raises:
         RunError: a run folder is missing or unfinished, or the selection was made from other
@@ -74,22 +87,22 @@ def print_training_plan(
     check_tokens(settings, built, config.model)
     schedule = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
     steps = schedule.examples
-    chosen = choose_precision(config, place.location)
-    precision = chosen.precision
+    states = None if out is None else out / RESUME_FOLDER
+    precision, reasons = _precision_with_reason(config, place.location, states)
     shape = measure_shape(place.location, config)
     line(
         f"steps:       {len(steps):,} optimizer step{'s' if len(steps) > 1 else ''} of up to "
         f"{config.batch_size} trajectories, {precision}"
     )
-    if chosen.reason is not None:
-        line(f"precision:   {chosen.reason}")
-    line(
+    reach = f"; {shape.reach}" if shape.reach else ""
+    adapters = f"adapters:    {shape.adapter_weights:,} trained weights{reach}"
+    for text in (
+        *reasons,
         f"model:       {shape.num_parameters:,} parameters, {shape.num_layers} layers of width "
-        f"{shape.hidden:,}"
-    )
-    if config.lora is not None:
-        reach = f"; {shape.reach}" if shape.reach else ""
-        line(f"adapters:    {shape.adapter_weights:,} trained weights{reach}")
+        f"{shape.hidden:,}",
+        *([] if config.lora is None else [adapters]),
+    ):
+        line(text)
     factor = rate_factors(config, len(steps))
     at_first, at_last = (
         f"{config.learning_rate * factor(step):.3g}" for step in (0, len(steps) - 1)
@@ -101,14 +114,17 @@ def print_training_plan(
         off = dict.fromkeys(("packing", "shared_prompts", "last_layer", "recompute"), False)
         engine = config.engine.model_copy(update=off)
         config = config.model_copy(update={"engine": engine, "micro_batch_size": 1})
+    config, reasons = _with_chosen_rows(config, shape, schedule, precision, states, num_ranks)
+    for text in reasons:
+        line(text)
     print_whole(console, _cost_table(count_costs(shape, config, steps), config.engine))
     memory = estimate_memory(shape, config, steps, precision)
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
     line(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})")
-    for rows in try_smaller_rows(shape, config, steps, precision):
+    for smaller in try_smaller_rows(shape, config, steps, precision):
         line(
-            f"             about {rows.memory / 2**30:.2f} GiB with engine.micro_batch_tokens="
-            f"{rows.micro_batch_tokens}, for {rows.more:.0%} more tokens"
+            f"             about {smaller.memory / 2**30:.2f} GiB with engine.micro_batch_tokens="
+            f"{smaller.micro_batch_tokens}, for {smaller.more:.0%} more tokens"
         )
     first = built.examples[0]
     line(f"\nthe first example, {visible_line(first.trajectory_id)}, supervised between ⟦ and ⟧:")
@@ -116,6 +132,32 @@ def print_training_plan(
     console.print(tokens, soft_wrap=True)
     if first.num_tail_tokens:
         line(f"({first.num_tail_tokens:,} tokens after the last one with loss are not run)")
+
+
+def _precision_with_reason(
+    config: TrainConfig, location: str, states: Path | None
+) -> tuple[str, list[str]]:
+    """The precision of the run, and the line about how it was chosen, if it was."""
+    kept = kept_precision(states).read() if config.precision == "auto" else None
+    chosen = kept or choose_precision(config, location)
+    line = f"precision:   {chosen.reason}{KEPT if kept else ''}"
+    return chosen.precision, [] if chosen.reason is None else [line]
+
+
+def _with_chosen_rows(
+    config: TrainConfig,
+    shape: ModelShape,
+    schedule: Schedule,
+    precision: str,
+    states: Path | None,
+    num_ranks: int,
+) -> tuple[TrainConfig, list[str]]:
+    """The config with the rows of the run, and the line about how they were chosen if they were."""
+    kept = kept_rows(states).read() if config.engine.micro_batch_tokens == "auto" else None
+    rows = kept or choose_rows(config, shape, schedule, precision, num_ranks)
+    size = f"of up to {rows.micro_batch_tokens:,} tokens"
+    line = f"rows:        {size}: {rows.reason}{KEPT if kept else ''}"
+    return with_rows(config, rows.micro_batch_tokens), [] if rows.reason is None else [line]
 
 
 def _own_passes(shape: ModelShape, steps: Steps) -> str | None:

@@ -10,6 +10,9 @@ from atlas.models.local.load import read_config
 from atlas.training.adapters import attach_adapters, describe_reach
 from atlas.training.config import TrainConfig
 
+# Norms and residuals of a layer keep about so many hidden states.
+NORMED = 4
+
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
@@ -90,10 +93,9 @@ def measure_shape(location: str, config: TrainConfig) -> ModelShape:
         adapted = attach_adapters(model, config.lora)
         trained = (one for one in adapted.parameters() if one.requires_grad)
         adapter_weights, reach = sum(one.numel() for one in trained), describe_reach(adapted)
-    # Norms and residuals keep about four hidden states.
-    kept = outputs + expert_outputs + 4 * hidden
-    # The layer's input and the output of its attention are kept too.
-    kept_results = results + expert_outputs + hidden + heads * head_width
+    kept = outputs + expert_outputs + NORMED * hidden
+    # The layer's input and the output of its attention are kept too, but not that of its last map.
+    kept_results = results + expert_outputs + heads * head_width
     recomputes = bool(layers) and all(map(is_cheap_again, layers[:-1]))
     return ModelShape(
         num_layers=num_layers,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.records import CRITICAL_KINDS, Selection
+from atlas.records import CRITICAL_KINDS, NO_KIND, Selection
 
 # Kinds of critical steps; the last row is that of steps without a kind.
-TALLY_ROWS = (*CRITICAL_KINDS, "no_kind")
+TALLY_ROWS = (*CRITICAL_KINDS, NO_KIND)
 
 
 def silenced_shares(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from atlas.models.local.load import (
 from atlas.terminal.progress import Bar, say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.chosen_precision import keep_precision
+from atlas.training.chosen_rows import keep_rows, with_rows
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
 from atlas.training.objectives.base import make_objective, needs_of
@@ -70,6 +71,7 @@ def tune_model(
     from atlas.training.base_model import BaseModel
     from atlas.training.base_predictions import with_base_log_probs
     from atlas.training.costs import count_run_tokens
+    from atlas.training.engine.free_memory import give_back_free_memory
     from atlas.training.equal_weights import equalize_weights
     from atlas.training.follower import HELD_OUT_LOSS
     from atlas.training.states import digest_tensors
@@ -80,6 +82,12 @@ def tune_model(
     precision = chosen.precision
     if chosen.reason is not None:
         say(f"precision: {precision}, because {chosen.reason}")
+    rows = ranks.of_first(
+        lambda: keep_rows(config, location, schedule, precision, ranks.size, states, shared_choices)
+    )
+    if rows.reason is not None:
+        say(f"rows of up to {rows.micro_batch_tokens:,} tokens: {rows.reason}")
+    config = with_rows(config, rows.micro_batch_tokens)
     arguments = ranks.together(lambda: _trainer_arguments(transformers, config, precision, out))
     transformers.set_seed(config.seed)
     steps = schedule.examples
@@ -94,6 +102,8 @@ def tune_model(
     longest = max(len(example.input_ids) for step in steps for example in step)
     engine = _make_engine(config, model, base, precision, longest, ranks)
     parts = engine.parts
+    # The checks have freed several sets of gradients.
+    give_back_free_memory()
     started = time.monotonic()
     if needs == "base_probabilities":
         schedule = with_base_log_probs(schedule, engine, config, ranks, _computing(precision))
@@ -121,6 +131,8 @@ def tune_model(
         "train_seconds": round(time.monotonic() - started, 1),
         "precision": precision,
         **({} if chosen.reason is None else {"precision_reason": chosen.reason}),
+        "micro_batch_tokens": rows.micro_batch_tokens,
+        **({} if rows.reason is None else {"rows_reason": rows.reason}),
         "engine": " ".join(parts) or "plain",
         "attention": ", ".join(sorted(engine.ways)) or "the model's own",
         "num_run_tokens": count_run_tokens(steps, config, parts, engine.one_by_one),
@@ -165,7 +177,7 @@ def _make_trainer(
             *([RunFollower(out, bar, config.epochs)] if ranks.is_first else []),
         ],
         engine=engine,
-        max_tokens=config.engine.micro_batch_tokens,
+        max_tokens=config.engine.row_tokens,
         max_examples=config.micro_batch_size,
         kl_weight=config.kl_weight,
         rate_factor=rate_factors(config, len(schedule.steps)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_a_result_that_is_changed_after_its_layer_stops() -> None:
         return product, product.tanh()
 
     states = torch.randn(3, 8, requires_grad=True)
-    contexts = recomputation._contexts
+    contexts = functools.partial(recomputation._contexts, recomputation._KeptResults([]))
     product, activated = checkpoint(forward, states, use_reentrant=False, context_fn=contexts)
     with torch.no_grad():
         product.add_(1.0)
@@ -110,6 +111,60 @@ def test_a_second_backward_pass_stops() -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="a second backward pass"):
         loss.backward()
+
+
+class Residual(nn.Module):
+    """A layer as most are: it ends with a matrix product that is added to its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.up, self.down = nn.Linear(8, 16, bias=False), nn.Linear(16, 8, bias=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        changed: Tensor = states + self.down(self.up(states).tanh())
+        return changed
+
+
+def test_the_product_at_the_end_of_a_layer_is_neither_kept_nor_computed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Any] = []
+    own, taken = recomputation._KeptResults, []
+
+    class Watched(own):  # type: ignore[misc, valid-type]
+        def __init__(self, lacked: list[Any]) -> None:
+            super().__init__(lacked)
+            made.append(self)
+
+        def take(self, operator: Any, run: Callable[[], Any]) -> Any:
+            taken.append(operator)
+            return super().take(operator, run)
+
+    monkeypatch.setattr(recomputation, "_KeptResults", Watched)
+    layer, states = Residual(), torch.randn(5, 8)
+    expected = gradients_of(layer, layer(states).sum())
+    loss = recompute_cheap_operations(layer, lambda _: True)(states).sum()
+    assert [call.is_forgotten for call in made[0]._calls] == [False, True]
+    assert_identical(gradients_of(layer, loss), expected)
+    assert len(taken) == 1
+
+
+def test_a_layer_that_needs_the_product_at_its_end_computes_it_again_only_once() -> None:
+    layer, states = InPlace(add_bias), torch.randn(2, 5, 8)
+    expected = gradients_of(layer, layer(states).sum())
+    keeping = recompute_cheap_operations(layer, lambda _: True)
+    with pytest.MonkeyPatch.context() as patched:
+        forgotten: list[int] = []
+        own = recomputation._KeptResults.forget_last
+        patched.setattr(
+            recomputation._KeptResults,
+            "forget_last",
+            lambda self: (forgotten.append(1), own(self)),
+        )
+        for _ in range(3):
+            assert_identical(gradients_of(layer, keeping(states).sum()), expected)
+    assert len(forgotten) == 1
 
 
 def model_of(name: str, dtype: torch.dtype) -> Any:

@@ -194,12 +194,12 @@ class _Trial:
         self.engine = engine
         self.model = model
         self.longest = longest
-        self.row_tokens = config.micro_batch_tokens
+        self.row_tokens = config.row_tokens
         text = engine.model.config.get_text_config()
         self.probes = short_probes(text)
         self.examples = [one.example for one in self.probes]
         table = tokens_of_mask_tables(engine.model)
-        self.long = long_probes(text, longest, config.micro_batch_tokens, table)
+        self.long = long_probes(text, longest, config.row_tokens, table)
         self.dtype = _compute_dtype(engine)
         engine.put_in(())
         # Larger weights are used only if the model computes finite numbers with them.

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
+from atlas.training.engine.free_memory import give_back_free_memory
+
 # The operators whose results are kept, by name: some exist only on some devices.
 _KEPT = (
     "mm",
@@ -36,6 +38,8 @@ _KEPT = (
     "_scaled_dot_product_cudnn_attention",
     "_flash_attention_forward",
 )
+# Entries of hidden states above which the holes between kept results are large.
+LARGE_BLOCK = 2**18
 
 
 def recompute_cheap_operations(layer: Any, applies: Callable[[Tensor], bool]) -> Callable[..., Any]:
@@ -50,13 +54,23 @@ def recompute_cheap_operations(layer: Any, applies: Callable[[Tensor], bool]) ->
     if not is_cheap_again(layer):
         raise ValueError(f"{type(layer).__name__} has a convolution, so computing it again is slow")
     forward = layer.forward
+    # Operators whose result was forgotten and computed again.
+    lacked: list[Any] = []
 
     def forward_and_keep_little(*arguments: Any, **options: Any) -> Any:
         checkpoints = getattr(layer, "gradient_checkpointing", False) and layer.training
         states = (*arguments, *options.values())[0]
         if checkpoints or not torch.is_grad_enabled() or not applies(states):
             return forward(*arguments, **options)
-        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=_contexts, **options)
+        kept = _KeptResults(lacked)
+        contexts = functools.partial(_contexts, kept)
+        found = checkpoint(forward, *arguments, use_reentrant=False, context_fn=contexts, **options)
+        if not lacked:
+            kept.forget_last()
+        if states.device.type == "cpu" and states.numel() >= LARGE_BLOCK:
+            # Blocks of the next layer would not fit between the results that stay.
+            give_back_free_memory()
+        return found
 
     return forward_and_keep_little
 
@@ -69,16 +83,20 @@ def is_cheap_again(layer: Any) -> bool:
     return not any(isinstance(module, nn.Conv1d | nn.Conv2d) for module in layer.modules())
 
 
-def _contexts() -> tuple[TorchDispatchMode, TorchDispatchMode]:
+def _contexts(kept: _KeptResults) -> tuple[TorchDispatchMode, TorchDispatchMode]:
     """The contexts of a forward pass and of its recomputation."""
-    kept = _KeptResults()
     return _Keeping(kept), _Giving(kept)
 
 
 class _KeptResults:
-    """The results of the kept operators, in the order of their calls."""
+    """The results of the kept operators, in the order of their calls.
 
-    def __init__(self) -> None:
+    Args:
+        lacked: gets the operators whose result was forgotten and has to be computed again.
+    """
+
+    def __init__(self, lacked: list[Any]) -> None:
+        self._lacked = lacked
         self._calls: deque[_Call] = deque()
         # Where the memory of each result is used. All results are in memory, so no two share it.
         self._users: defaultdict[int, list[_Call]] = defaultdict(list)
@@ -94,8 +112,17 @@ class _KeptResults:
         for call in self._users.pop(_memory(changed), ()):
             call.copy_results()
 
-    def take(self, operator: Any) -> Any:
-        """The result of the next call, which is of this operator."""
+    def forget_last(self) -> None:
+        """Forget what the last call returned.
+
+        Most layers end with a matrix product whose result is only added to the hidden states. So
+        their backward pass does not need it, and computing again stops before it.
+        """
+        if self._calls:
+            self._calls[-1].forget()
+
+    def take(self, operator: Any, run: Callable[[], Any]) -> Any:
+        """The result of the next call, which is of this operator; `run` makes a forgotten one."""
         self._users.clear()
         if not self._calls:
             raise RuntimeError(
@@ -108,6 +135,9 @@ class _KeptResults:
                 f"a layer that is computed again calls {operator}, expected {call.operator} as in "
                 "its forward pass. Set engine.recompute=false."
             )
+        if call.is_forgotten:
+            self._lacked.append(operator)
+            return run()
         return call.results()
 
 
@@ -124,6 +154,10 @@ class _Call:
         )
         self._found: tuple[Any, ...] = tuple(detached)
         self._versions = self._versions_now()
+        self.is_forgotten = False
+
+    def forget(self) -> None:
+        self._found, self._versions, self.is_forgotten = (), [], True
 
     def tensors(self) -> Iterator[Tensor]:
         return (one for one in self._found if isinstance(one, Tensor))
@@ -174,7 +208,7 @@ class _Giving(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, operator: Any, types: Any, arguments: Any = (), options: Any = None
     ) -> Any:
         if operator in _kept_operators():
-            return self._kept.take(operator)
+            return self._kept.take(operator, lambda: operator(*arguments, **(options or {})))
         return operator(*arguments, **(options or {}))
 
 

@@ -1,0 +1,166 @@
+"""How long rows are where `engine.micro_batch_tokens` is `auto`. It is chosen once for a run.
+
+Longer rows share more prompts, and need more memory. So the choice is the shortest row that runs
+hardly more tokens than the best of those whose expected memory is available, and that gives each
+core enough to do. If less memory is available, it is the longest row that fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from atlas.models.local.load import default_device
+from atlas.training.available_memory import available_memory
+from atlas.training.checkpoint import newest_state
+from atlas.training.config import LONGEST_ROW, TrainConfig
+from atlas.training.costs import PARTS_OF_ROWS, count_run_tokens, estimate_memory
+from atlas.training.kept_choice import KeptChoice
+from atlas.training.model_shape import ModelShape, measure_shape
+from atlas.training.ranks import asks_for_shards, num_on_this_machine
+from atlas.training.schedule import Schedule
+
+SHORTEST_ROW = 512
+# On a CPU, time per token is the same in rows of 512, 1,024 and 4,096 tokens on one core (2M and
+# 135M parameters). A GPU needs long rows.
+TOKENS_PER_CORE = 1024
+# How much more tokens a row may run than the best one.
+HARDLY_MORE = 1.02
+# The estimate may be too low by this factor (benchmarks/train_memory.py).
+MARGIN = 1.15
+# Rows of so many optimizer steps are counted.
+COUNTED_STEPS = 64
+KEPT_FILE = "rows.json"
+# What a sharded model divides among its ranks.
+SHARDED = ("weights", "gradients", "optimizer")
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRows:
+    """The maximum tokens of a forward pass and how it was chosen.
+
+    Attributes:
+        reason: for people; None: the config sets the number.
+    """
+
+    micro_batch_tokens: int
+    reason: str | None = None
+
+
+class Candidate(NamedTuple):
+    """A length of rows, the bytes that it needs and the tokens that it runs."""
+
+    size: int
+    memory: float
+    num_tokens: int
+
+
+def kept_rows(folder: Path | None, shared: Path | None = None) -> KeptChoice[ChosenRows]:
+    """Where the rows of a run are kept."""
+    return KeptChoice(ChosenRows, KEPT_FILE, folder, shared)
+
+
+def with_rows(config: TrainConfig, micro_batch_tokens: int) -> TrainConfig:
+    """The config with this number in place of `auto`."""
+    engine = config.engine.model_copy(update={"micro_batch_tokens": micro_batch_tokens})
+    return config.model_copy(update={"engine": engine})
+
+
+def keep_rows(
+    config: TrainConfig,
+    location: str,
+    schedule: Schedule,
+    precision: str,
+    num_ranks: int,
+    folder: Path,
+    shared: Path | None = None,
+) -> ChosenRows:
+    """The rows of a run, chosen now or when the run was started.
+
+    Args:
+        location: where the files of the model are.
+        folder: the folder of the states to resume from.
+        shared: the folder that has the choice of all runs that are compared, if there are others.
+    """
+    if config.engine.micro_batch_tokens != "auto":
+        return ChosenRows(config.engine.micro_batch_tokens)
+
+    was_started = newest_state(folder) is not None
+
+    def choose() -> ChosenRows:
+        if was_started:
+            return ChosenRows(LONGEST_ROW, "the run was started before rows were chosen")
+        shape = measure_shape(location, config)
+        return choose_rows(config, shape, schedule, precision, num_ranks)
+
+    return kept_rows(folder, None if was_started else shared).read_or_make(choose)
+
+
+def choose_rows(
+    config: TrainConfig, shape: ModelShape, schedule: Schedule, precision: str, num_ranks: int
+) -> ChosenRows:
+    """The number that the config has, or what `auto` stands for here."""
+    if config.engine.micro_batch_tokens != "auto":
+        return ChosenRows(config.engine.micro_batch_tokens)
+    device = default_device()
+    num_shards = num_ranks if asks_for_shards() and device != "cpu" else 1
+    shares = [share for share in schedule.deal_out(num_ranks) if share]
+    longest = max(shares, key=lambda share: max(len(one.input_ids) for one in share))
+    counted = [*shares[:COUNTED_STEPS], longest]
+
+    def measure(size: int) -> Candidate:
+        rows = with_rows(config, size)
+        parts = [name for name in PARTS_OF_ROWS if getattr(rows.engine, name)]
+        memory = {
+            name: size / (num_shards if name in SHARDED else 1)
+            for name, size in estimate_memory(shape, rows, counted, precision).items()
+        }
+        return Candidate(size, sum(memory.values()), count_run_tokens(counted, rows, parts))
+
+    sizes = [LONGEST_ROW]
+    while sizes[-1] // 2 >= SHORTEST_ROW:
+        sizes.append(sizes[-1] // 2)
+    available = available_memory(device)
+    if available is not None and device == "cpu":
+        available /= num_on_this_machine()
+    return choose_candidate([*map(measure, sizes)], available, _enough_for_cores(device))
+
+
+def _enough_for_cores(device: str) -> int:
+    """The shortest row that leaves no core without work."""
+    if device != "cpu":
+        return LONGEST_ROW
+    import torch
+
+    return min(LONGEST_ROW, TOKENS_PER_CORE * torch.get_num_threads())
+
+
+def choose_candidate(
+    candidates: Sequence[Candidate], available: float | None, enough: int
+) -> ChosenRows:
+    """The best of candidates in descending order of size.
+
+    Args:
+        available: bytes; None: not known, so all fit.
+        enough: the shortest row that leaves no core without work.
+    """
+    fits = [one for one in candidates if available is None or one.memory * MARGIN <= available]
+    here = "" if available is None else f" of {available / 2**30:.1f} GiB that are available"
+    if not fits:
+        least = min(candidates, key=lambda one: (one.memory, -one.size))
+        return ChosenRows(
+            least.size,
+            f"they need about {least.memory / 2**30:.1f} GiB{here}, and shorter ones not less. "
+            "The training may run out of memory; gradient_checkpointing=true or lora need less",
+        )
+    long_enough = [one for one in fits if one.size >= enough] or fits[:1]
+    fewest = min(one.num_tokens for one in long_enough)
+    chosen = [one for one in long_enough if one.num_tokens <= fewest * HARDLY_MORE][-1]
+    reason = f"they need about {chosen.memory / 2**30:.1f} GiB{here}"
+    if (best := min(one.num_tokens for one in candidates)) < chosen.num_tokens:
+        reason += f"; the longest rows would run {1 - best / chosen.num_tokens:.0%} fewer tokens"
+    if chosen.size < enough:
+        reason += "; longer ones, which give each core more to do, would need too much"
+    return ChosenRows(chosen.size, reason)

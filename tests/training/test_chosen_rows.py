@@ -1,0 +1,191 @@
+"""`engine.micro_batch_tokens: auto` is chosen for the cores and the memory, once for a run."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from atlas.training import chosen_rows
+from atlas.training.available_memory import available_memory
+from atlas.training.checkpoint import RESUME_FOLDER
+from atlas.training.chosen_rows import MARGIN, Candidate, choose_candidate, choose_rows, keep_rows
+from atlas.training.config import LONGEST_ROW
+from atlas.training.dry_run import print_training_plan
+from atlas.training.examples import TrainingExample
+from atlas.training.model_shape import measure_shape
+from atlas.training.schedule import Schedule
+from atlas.training.train_agent import train_agent
+from tests.training.small_runs import make_runs, quick
+from tests.training.test_resume import assert_same_files, interrupt
+
+GIB = 2.0**30
+# SmolLM2-135M on BabyAI: shorter rows share fewer prompts.
+SHARING = [
+    Candidate(8192, 10.0 * GIB, 100),
+    Candidate(4096, 6.0 * GIB, 104),
+    Candidate(2048, 4.0 * GIB, 116),
+    Candidate(1024, 3.0 * GIB, 140),
+]
+ALIKE = [one._replace(num_tokens=100) for one in SHARING]
+
+
+def auto(model: Path, **changes: object) -> object:
+    return quick(model, engine={"micro_batch_tokens": "auto"}, **changes)
+
+
+def schedule_of(*lengths: int) -> Schedule:
+    ids = [np.arange(length, dtype=np.int32) % 50 + index for index, length in enumerate(lengths)]
+    made = [(TrainingExample(str(len(one)), one, one.astype(np.int64)),) for one in ids]
+    return Schedule.in_order(made, len(made))
+
+
+@pytest.mark.parametrize(
+    ("candidates", "available", "enough", "size"),
+    [
+        (SHARING, None, 1024, 8192),
+        (SHARING, 24, 1024, 8192),
+        (SHARING, 8, 1024, 4096),
+        (SHARING, 5, 1024, 2048),
+        (SHARING, 3.5, 1024, 1024),
+        (ALIKE, 24, 1024, 1024),
+        (ALIKE, 24, 4096, 4096),
+        (ALIKE, 5, 4096, 2048),
+    ],
+)
+def test_the_shortest_row_that_costs_hardly_more_and_fits_is_chosen(
+    candidates: list[Candidate], available: float | None, enough: int, size: int
+) -> None:
+    bytes_here = None if available is None else available * GIB
+    assert choose_candidate(candidates, bytes_here, enough).micro_batch_tokens == size
+
+
+def test_where_nothing_fits_the_least_is_taken_and_the_reason_says_so() -> None:
+    found = choose_candidate(SHARING, 2.0 * GIB, 1024)
+    assert found.micro_batch_tokens == 1024
+    assert "3.0 GiB of 2.0 GiB that are available" in str(found.reason)
+    assert "may run out of memory" in str(found.reason)
+
+
+def test_what_is_chosen_fits_if_anything_does_and_is_never_slower_than_needed() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        memory = np.sort(rng.uniform(1, 20, 5))[::-1]
+        tokens = np.sort(rng.integers(100, 200, 5))
+        sizes = [512 * 2**power for power in range(4, -1, -1)]
+        candidates = [Candidate(*one) for one in zip(sizes, memory, tokens, strict=True)]
+        available, enough = float(rng.uniform(1, 25)), int(rng.choice([512, 2048, 8192]))
+        size = choose_candidate(candidates, available, enough).micro_batch_tokens
+        (chosen,) = [one for one in candidates if one.size == size]
+        fits = [one for one in candidates if one.memory * MARGIN <= available]
+        if not fits:
+            assert chosen.memory == min(one.memory for one in candidates)
+            continue
+        assert chosen in fits
+        better = [one for one in fits if one.size >= enough]
+        if better:
+            assert chosen.size >= enough
+            assert chosen.num_tokens <= 1.02 * min(one.num_tokens for one in better)
+
+
+def test_a_container_and_the_machine_limit_what_is_available(tmp_path: Path) -> None:
+    def write(name: str, text: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    write("proc/meminfo", "MemTotal:  1000 kB\nMemAvailable:  600 kB\n")
+    write("proc/self/status", "Name: python\nVmRSS:  100 kB\n")
+    assert available_memory("cpu", tmp_path) == 700 * 1024
+    write("sys/fs/cgroup/memory.max", "max\n")
+    write("sys/fs/cgroup/memory.current", "5\n")
+    assert available_memory("cpu", tmp_path) == 700 * 1024
+    write("sys/fs/cgroup/memory.max", f"{500 * 1024}\n")
+    write("sys/fs/cgroup/memory.current", f"{300 * 1024}\n")
+    write("sys/fs/cgroup/memory.stat", f"anon 7\ninactive_file {50 * 1024}\n")
+    assert available_memory("cpu", tmp_path) == (500 - 300 + 50 + 100) * 1024
+
+
+def test_rows_are_shorter_where_less_memory_is_available(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path
+) -> None:
+    config = auto(tiny_model_folder, micro_batch_size=None)
+    shape, schedule = measure_shape(str(tiny_model_folder), config), schedule_of(*[400] * 30)
+    monkeypatch.setattr(chosen_rows, "_enough_for_cores", lambda _: LONGEST_ROW)
+    sizes = []
+    for available in (100.0 * GIB, 0.62 * GIB, 1.0):
+        monkeypatch.setattr(chosen_rows, "available_memory", lambda _, it=available: it)
+        sizes.append(choose_rows(config, shape, schedule, "fp32", 1).micro_batch_tokens)
+    assert sizes[0] == LONGEST_ROW
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < LONGEST_ROW
+
+
+def test_a_given_number_is_neither_chosen_nor_kept(tiny_model_folder: Path, tmp_path: Path) -> None:
+    config = quick(tiny_model_folder, engine={"micro_batch_tokens": 77})
+    found = keep_rows(config, "nowhere", schedule_of(9), "fp32", 1, tmp_path / "states")
+    assert (found.micro_batch_tokens, found.reason) == (77, None)
+    assert not (tmp_path / "states").exists()
+
+
+def test_compared_runs_have_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    config, place = auto(tiny_model_folder), str(tiny_model_folder)
+    found = []
+    for name, available in (("first", 100.0 * GIB), ("second", 1.0)):
+        monkeypatch.setattr(chosen_rows, "available_memory", lambda _, it=available: it)
+        of_run = schedule_of(400, 300), "fp32", 1, tmp_path / name, tmp_path / "shared"
+        found.append(keep_rows(config, place, *of_run))
+    assert found[0] == found[1]
+
+
+def test_a_run_that_is_resumed_where_less_memory_is_available_gives_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    runs = make_runs(tmp_path)
+    config = auto(tiny_model_folder, micro_batch_size=None, save_every=3)
+    monkeypatch.setattr(chosen_rows, "_enough_for_cores", lambda _: LONGEST_ROW)
+    whole = train_agent(config, *runs, tmp_path / "whole")
+    assert whole.summary["micro_batch_tokens"] == LONGEST_ROW
+    assert "that are available" in whole.summary["rows_reason"]
+    interrupt(monkeypatch, config, runs, tmp_path / "resumed")
+    monkeypatch.setattr(chosen_rows, "available_memory", lambda _: 1.0)
+    resumed = train_agent(config, *runs, tmp_path / "resumed")
+    assert resumed.summary["micro_batch_tokens"] == LONGEST_ROW
+    assert_same_files(tmp_path, "checkpoint/model.safetensors")
+
+
+def test_a_run_that_was_started_before_rows_were_chosen_goes_on_with_its_own(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(chosen_rows, "newest_state", lambda _: "checkpoint-3")
+    monkeypatch.setattr(chosen_rows, "available_memory", lambda _: 1.0)
+    config = auto(tiny_model_folder)
+    found = keep_rows(config, str(tiny_model_folder), schedule_of(9), "fp32", 1, tmp_path)
+    assert found.micro_batch_tokens == LONGEST_ROW
+
+
+def test_a_dry_run_shows_what_a_started_run_has_chosen(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    states = tmp_path / "out" / RESUME_FOLDER
+    states.mkdir(parents=True)
+    kept = {"micro_batch_tokens": 1234, "reason": "they need little"}
+    (states / "rows.json").write_text(json.dumps(kept))
+    (states / "precision.json").write_text(json.dumps({"precision": "bf16", "reason": "faster"}))
+    config = auto(tiny_model_folder, precision="auto")
+    texts = []
+    for out in (tmp_path / "out", tmp_path / "other"):
+        console = Console(record=True, width=200, file=io.StringIO())
+        print_training_plan(console, config, *make_runs(out), out)
+        texts.append(console.export_text())
+    started, other = texts
+    assert "rows:        of up to 1,234 tokens: they need little (chosen when this run" in started
+    assert "precision:   faster (chosen when this run was started)" in started
+    assert "chosen when" not in other
+    assert "that are available" in other
+    assert not (tmp_path / "other" / RESUME_FOLDER).exists()
