@@ -58,8 +58,8 @@ def power_of(
 ) -> float:
     """The probability that a true difference is found.
 
-    That of showing "not worse by more than m", if there is no difference, is the same with m: in
-    both cases one limit has to clear a value that is this far away.
+    That of showing "not worse by more than m" of an equal arm is the same with m: in both cases one
+    limit has to clear a value that is this far away.
     """
     variance, degrees = planned_variance(noise, num_seeds, num_tasks)
     if not degrees:
