@@ -106,6 +106,9 @@ def test_a_pilot_that_cannot_be_compared_is_refused(folders: RunFolders, tmp_pat
     other = folders.paths["evaluate-all-0-held_out_test"]
     with pytest.raises(ConfigError, match="expected two or a report"):
         plan_comparison(PlanConfig(), [one])
+    with pytest.raises(ConfigError, match="differ on no task"):
+        plan_comparison(PlanConfig(), [one, one])
+    assert plan_comparison(PlanConfig(discordance=20), [one, one]).discordance == 0.2
     with pytest.raises(RunError, match="tasks differ"):
         plan_comparison(PlanConfig(), [one, other])
     with pytest.raises(RunError):

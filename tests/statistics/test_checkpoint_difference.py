@@ -21,7 +21,7 @@ def discordant(higher: int, lower: int, num_tasks: int = 200) -> tuple[list[floa
 
 @pytest.mark.parametrize(
     ("higher", "lower", "exact", "mid"),
-    # Computed with statsmodels 0.14 (mcnemar, exact) and by hand (Fagerland et al. 2013).
+    # Computed with statsmodels 0.15 (mcnemar, exact) and by hand (Fagerland et al. 2013).
     [(7, 1, 0.0703125, 0.0390625), (9, 2, 0.0654297, 0.0385742), (12, 4, 0.0768127, 0.0490417)],
 )
 def test_p_values_equal_the_published_test(

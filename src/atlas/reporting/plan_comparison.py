@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from atlas.config import Config, StrPath
+from atlas.errors import ConfigError
 from atlas.records import Record
 from atlas.reporting.read_pilot import Pilot, read_pilot
 from atlas.statistics.power import (
@@ -164,6 +165,11 @@ def plan_comparison(config: PlanConfig, pilot: Sequence[StrPath] = ()) -> Compar
     """
     paths = [Path(path) for path in pilot]
     known = read_pilot(paths, config.arm, config.against, config.split) if paths else Pilot()
+    if known.discordance == 0 and config.discordance is None:
+        raise ConfigError(
+            "the two arms of the pilot differ on no task, which says nothing about other tasks. "
+            "Give discordance=PERCENT, or a larger pilot."
+        )
     noise = Noise(
         seed_sd=_first(_share(config.seed_sd), known.seed_sd, SEED_SD / 100),
         discordance=_first(_share(config.discordance), known.discordance, DISCORDANCE / 100),

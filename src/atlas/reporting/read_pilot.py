@@ -119,7 +119,7 @@ def _measure(a: Floats, b: Floats, trained: Sequence[Floats], arms: Sequence[Arm
         seed_sd=None if seeds is None else seeds.seed_sd,
         seed_sd_high=high,
         degrees=None if seeds is None else seeds.degrees,
-        discordance=discordance or None,
+        discordance=discordance,
         task_variance=task_variance,
         seconds_per_training=(
             sum(one.wall_seconds for one in trainings) / len(trainings) if trainings else None

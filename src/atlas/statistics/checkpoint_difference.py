@@ -103,14 +103,16 @@ def _enlarge(tasks: TaskDifferences) -> tuple[float, float]:
     enlarged = sizes + 2 / num_strata
     centers = np.bincount(tasks.strata, tasks.each) / enlarged
     squares = np.bincount(tasks.strata, tasks.each**2) + 2 * added / num_strata
-    variance = float(((squares / enlarged - centers**2) / enlarged).sum()) / num_strata**2
+    # In one stratum the two added tasks make up for the degree of freedom that the mean takes.
+    free = enlarged - 1 + 1 / num_strata
+    variance = float(((squares / enlarged - centers**2) / free).sum()) / num_strata**2
     return float(centers.mean()), variance
 
 
 def _flip_signs(parts: Floats) -> tuple[float, float]:
     """The exact and the mid-p value of a sum, if the sign of each part is chance."""
     parts = parts[np.abs(parts) > TINY]
-    sizes, counts = np.unique(np.round(np.abs(parts), 12), return_counts=True)
+    sizes, counts = np.unique(np.abs(parts).round(12).astype(np.float64), return_counts=True)
     if len(sizes) < 2:
         return _flip_coins(parts.size, int(np.sum(parts < 0)))
     observed = abs(float(parts.sum()))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from atlas.statistics.bootstrap import Floats, check_confidence
+from atlas.statistics.bootstrap import TINY, Floats, check_confidence, divide
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import as_runs
+from atlas.statistics.student_t import t_quantile
 from atlas.statistics.task_differences import number_strata
 
 
@@ -27,7 +27,9 @@ def probability_of_improvement(
     It is computed per stratum (environment) over all pairs of runs, where an equal mean counts
     half, and averaged over strata (Agarwal et al. 2021). A run plays all strata, so the unit is
     the run, however many strata there are. The interval is that of Newcombe (2006, method 5) for
-    the Mann-Whitney statistic; it keeps a width where all runs of an arm are above the other's.
+    the Mann-Whitney statistic, which keeps a width where all runs of an arm are above the other's.
+    Its variance is lowered to what the means of runs over strata show, at most to that of
+    independent strata; then the limits are those of t.
 
     Args:
         a: [R, T], a row per training run. NaN marks an invalid episode.
@@ -37,46 +39,53 @@ def probability_of_improvement(
     first, second = as_runs(a), as_runs(b)
     numbers = number_strata(strata, first.shape[1])
     both = ~(np.isnan(first).all(axis=0) | np.isnan(second).all(axis=0))
-    shares = []
+    wins = []
     for number in np.unique(numbers[both]):
         inside = both & (numbers == number)
-        x, y = _run_means(first[:, inside]), _run_means(second[:, inside])
-        differences = x[:, None] - y[None, :]
-        if differences.size:
-            signs = np.sign(np.where(np.abs(differences) < 1e-12, 0.0, differences))
-            shares.append(float(np.mean(0.5 + signs / 2)))
-    if not shares:
+        differences = _run_means(first[:, inside])[:, None] - _run_means(second[:, inside])
+        signs = np.sign(np.where(np.abs(differences) < TINY, 0.0, differences))
+        wins.append(0.5 + signs / 2)
+    if not wins:
         return Estimate()
-    value = math.fsum(shares) / len(shares)
-    low, high = _newcombe_limits(value, len(first), len(second), confidence)
-    return Estimate(value=value, low=low, high=high)
+    # [R of a, R of b], the mean over the strata that both runs played.
+    won = np.nanmean(np.stack(wins), axis=0) if len(wins) > 1 else wins[0]
+    value = float(np.nanmean(won))
+    if math.isnan(value):
+        return Estimate()
+    share, quantile = 1.0, t_quantile(confidence, math.inf)
+    if len(wins) > 1 and min(won.shape) > 1:
+        seen = sum(np.nanmean(won, axis=1 - axis).var(ddof=1) / won.shape[axis] for axis in (0, 1))
+        known = _newcombe_variance(value, *won.shape)
+        share = min(1.0, max(1 / len(wins), seen / known)) if known else 1.0
+        # A variance that few runs show is not known well.
+        quantile = t_quantile(confidence, sum(won.shape) - 2)
+    limits = [
+        _newcombe_limit(value, far, won.shape[0], won.shape[1], share, quantile)
+        for far in (0.0, 1.0)
+    ]
+    return Estimate(value=value, low=limits[0], high=limits[1])
 
 
 def _run_means(runs: Floats) -> Floats:
-    """The mean of each run over its valid tasks; a run without one is left out."""
+    """The mean of each run over its valid tasks; NaN without one."""
     valid = ~np.isnan(runs)
-    played = valid.any(axis=1)
-    sums = np.where(valid, runs, 0.0).sum(axis=1)[played]
-    return np.asarray(sums / valid.sum(axis=1)[played])
+    return divide(np.where(valid, runs, 0.0).sum(axis=1), valid.sum(axis=1))
 
 
-def _newcombe_limits(
-    value: float, num_first: int, num_second: int, confidence: float
-) -> tuple[float, float]:
-    """The probabilities whose distance from the value is z standard errors."""
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+def _newcombe_variance(share: float, num_first: int, num_second: int) -> float:
     more = (num_first + num_second) / 2 - 1
+    spread = 1 + more * ((1 - share) / (2 - share) + share / (1 + share))
+    return share * (1 - share) * spread / (num_first * num_second)
 
-    def is_outside(share: float) -> bool:
-        spread = 1 + more * ((1 - share) / (2 - share) + share / (1 + share))
-        variance = share * (1 - share) * spread / (num_first * num_second)
-        return (value - share) ** 2 > z * z * variance
 
-    limits = []
-    for far in (0.0, 1.0):
-        outside, inside = far, value
-        for _ in range(60):
-            middle = (outside + inside) / 2
-            outside, inside = (middle, inside) if is_outside(middle) else (outside, middle)
-        limits.append(outside)
-    return limits[0], limits[1]
+def _newcombe_limit(
+    value: float, far: float, num_first: int, num_second: int, factor: float, quantile: float
+) -> float:
+    """The probability that lies so many standard errors from the value, on the side of `far`."""
+    outside, inside = far, value
+    for _ in range(60):
+        middle = (outside + inside) / 2
+        variance = factor * _newcombe_variance(middle, num_first, num_second)
+        is_outside = (value - middle) ** 2 > quantile**2 * variance
+        outside, inside = (middle, inside) if is_outside else (outside, middle)
+    return outside
