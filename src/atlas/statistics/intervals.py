@@ -63,9 +63,9 @@ def bootstrap_interval(
     """The percentile bootstrap interval of a mean.
 
     With one run it covers only the sampling of tasks. With several runs, tasks and runs are both
-    resampled (the pigeonhole bootstrap of crossed factors, Owen 2007), so it includes the noise of
-    training as far as R runs can show it. It errs to the wide side, because the noise of single
-    episodes counts for tasks and for runs. Rates and differences have intervals that do not.
+    resampled (the pigeonhole bootstrap of crossed factors, Owen 2007), so training noise is in it
+    as far as R runs can show it. It errs to the wide side, because the noise of single episodes
+    counts for tasks and for runs. Rates and differences have intervals that do not.
 
     Args:
         values: [T], one value per task, or [R, T], one row per training run on the same tasks.
