@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from atlas.statistics.checkpoint_difference import checkpoint_difference
 from atlas.statistics.crossed_difference import crossed_difference, estimate_seed_variance
 from atlas.statistics.group_difference import group_difference
-from atlas.statistics.holm import holm_adjust
 from atlas.statistics.improvement import probability_of_improvement
 from atlas.statistics.margins import judge_margin
 from atlas.statistics.power import Noise, power_of
 from atlas.statistics.rates import success_rate
+from atlas.statistics.verdict_family import adjust_family
 
 RATE = 0.35
 # The correlation of two arms on a task, for a discordance of 35 % at a rate of 35 %.
@@ -222,8 +222,8 @@ def share_of_false_reports(cell: Conditions, num: int, seed: int = 0) -> float:
             for arm in arms:
                 found = crossed_difference(arm, base, seeds=seeds, trained=(True, False))
                 p_values.append(found.p_value)
-        adjusted = holm_adjust(p_values)
-        tuned = [adjusted[place + first] for first in (0, 6) for place in range(3)]
+        adjusted = adjust_family([[p_value] for p_value in p_values])
+        tuned = [adjusted[place + first][0] for first in (0, 6) for place in range(3)]
         false += any(p is not None and p < 0.05 for p in tuned)
     return false / num
 

@@ -71,9 +71,9 @@ OPTIONS = {
     "train": "--trajectories --selection --out --model --objective --dry-run",
     "evaluate": "--out --model --player --base-url --env --suite --skills",
     "probe": "--trajectories --selection --out --model --player --env --dry-run",
-    "report": "--out",
+    "report": "--out --results --format",
     "plan": "--pilot",
-    "run": "--out",
+    "run": "--out --dry-run --pilot",
     "serve": "--env",
     "settings": "",
 }

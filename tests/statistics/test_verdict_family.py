@@ -22,6 +22,12 @@ def test_one_hypothesis_each_gives_holm(p_values: list[float]) -> None:
         assert adjusted[index][0] == pytest.approx(running)
 
 
+def test_one_hypothesis_each_gives_the_published_values() -> None:
+    # R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
+    found = adjust_family([[0.01], [0.04], [0.03], [0.005]])
+    assert [one for (one,) in found] == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
 @given(st.lists(st.tuples(P, P, P), min_size=1, max_size=6), st.integers(1, 9))
 def test_adjusted_values_are_not_below_their_own_and_keep_the_order(
     comparisons: list[tuple[float, float, float]], weight: int

@@ -21,6 +21,7 @@ from atlas.cli.app import (
     option,
     plain_console,
     read_config,
+    split_settings,
 )
 from atlas.cli.closing_lines import say, tell
 from atlas.cli.exit_status import exit_if_nothing_worked
@@ -34,6 +35,14 @@ SKILLS_HELP = (
 OBJECTIVE_HELP = (
     "What each supervised token counts: none, dft, eaft, eksft, clip, mask_low_probability, or "
     "package.module:Class."
+)
+RESULTS_HELP = (
+    "ARM=PATH, for each arm: results made elsewhere, as a file, a folder or a quoted pattern "
+    "(Inspect, Harbor, verifiers, lm-eval, tau-bench, CSV, JSON Lines)."
+)
+RESULT_FORMAT_HELP = (
+    "How results are read: inspect, harbor, verifiers, lm_eval, tau, table, or "
+    "package.module:Class. By default the content decides."
 )
 PLAYER_HELP = "Who asks the model: local, endpoint, or package.module:Class."
 
@@ -146,12 +155,19 @@ def probe(
 
 
 @app.command()
-def report(out: Out, settings: Settings = None) -> None:
-    """Compare arms on one page with intervals. A recipe names their run folders."""
+def report(
+    out: Out,
+    settings: Settings = None,
+    results: Annotated[list[str] | None, option("--results", RESULTS_HELP)] = None,
+    format_: Annotated[str | None, option("--format", RESULT_FORMAT_HELP)] = None,
+) -> None:
+    """Compare arms on one page with intervals: runs of a recipe, or results made elsewhere."""
     from atlas.reporting.build_report import build_report
     from atlas.reporting.config import ReportConfig
+    from atlas.reporting.results.given_arms import options_of
 
-    tell(build_report(read_config(ReportConfig, settings), out), out)
+    options = options_of(results or [], split_settings(settings)[0]) | {"format": format_}
+    tell(build_report(read_config(ReportConfig, settings, **options), out), out)
     say(f"open:      {out / 'report.html'}")
 
 

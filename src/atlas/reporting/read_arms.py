@@ -29,6 +29,7 @@ from atlas.reporting.config import SKILLS_COMMAND, ArmConfig, ReportConfig
 from atlas.reporting.identities import identities_of, refuse_same_trainings
 from atlas.reporting.read_skills import check_skills, read_skills
 from atlas.reporting.report import LossCurve
+from atlas.reporting.results.read_results import read_result_arms
 from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.manifests import parse_manifest
 from atlas.store.readers import read_selections, read_trajectories
@@ -143,8 +144,11 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
     Raises:
         RunError: a run is missing or unfinished, arms were evaluated on different tasks or splits,
             an arm has a training twice, or mixes runs that do not belong together.
-        DataError: a file of a run cannot be read.
+        DataError: a file of a run or result cannot be read.
+        ConfigError: results made elsewhere need a setting (see `read_result_arms`).
     """
+    if config.arms[0].results:
+        return read_result_arms(config)
     reader = _RunReader(config)
     arms = []
     for arm in config.arms:
@@ -193,7 +197,8 @@ def _refuse_same_episodes(where: str, repetitions: list[Repetition]) -> None:
         if earlier != folder.path:
             raise RunError(
                 f"{where}: {earlier} and {folder.path} hold the same episodes, so they are not two "
-                "repetitions. Leave one out, or evaluate with another seed."
+                "repetitions. Leave one out, or evaluate with another sampling_seed and a "
+                "temperature above 0."
             )
 
 

@@ -58,7 +58,7 @@ def power_of(
 ) -> float:
     """The probability that a true difference is found.
 
-    That of showing "not worse by more than m", if there is no difference, is the same with m: in
+    That of showing "not worse by more than m", if the arms do not differ, is the same with m: in
     both cases one limit has to clear a value that is this far away.
     """
     variance, degrees = planned_variance(noise, num_seeds, num_tasks)
