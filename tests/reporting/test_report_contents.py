@@ -1,4 +1,4 @@
-"""What the page shows beside success: curves, cost, causes, skills, the paper, kinds of claims."""
+"""What the page shows beside success: curves, causes, skills, the paper; two kinds of claims."""
 
 from __future__ import annotations
 

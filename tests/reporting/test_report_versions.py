@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from atlas.errors import DataError
-from atlas.reporting.report import REPORT_FILE, REPORT_VERSION, read_report
+from atlas.reporting.read_report import read_report
+from atlas.reporting.report import REPORT_FILE, REPORT_VERSION
 from tests.reporting.made_arms import make_arm, report_on
 
 

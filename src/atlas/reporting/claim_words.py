@@ -22,9 +22,11 @@ def claim_text(row: ArmComparison, report: Report) -> str:
     text = verdict_text(row, report.claims)
     if row.verdict == "no_difference":
         text = f"these checkpoints: {text}"
-    if row.verdict in ("undecided", "no_difference") and row.minimum_detectable is not None:
-        text += f" (could have seen {100 * row.minimum_detectable:.0f} points)"
-    return text
+    seen = row.minimum_detectable
+    if row.verdict not in ("undecided", "no_difference") or seen is None:
+        return text
+    could = f"could have seen {100 * seen:.0f} points" if seen < 1 else "could have seen nothing"
+    return f"{text} ({could})"
 
 
 def claim_cell(row: ArmComparison, report: Report) -> Cell:
