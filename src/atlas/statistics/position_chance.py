@@ -24,7 +24,7 @@ TENTHS, ENDS = 10, 5
 # nobody chose keeps a chance.
 PRIOR_STEPS = 0.1
 ROUNDS = 4
-STEPS = 15
+STEPS = 30
 WIDEST_SHIFT, SMALLEST_SLOPE = 40.0, 1e-12
 
 Integers = NDArray[np.int64]
