@@ -34,7 +34,7 @@ def run(
     from atlas.experiments.tell_registration import tell_registration
     from atlas.experiments.tell_time import tell_time, time_left, time_table
     from atlas.presenting.table import terminal_table
-    from atlas.reporting.report import read_report
+    from atlas.reporting.read_report import read_report
     from atlas.reporting.tables import format_main_table
     from atlas.terminal.console import SafeConsole
     from atlas.terminal.visible_text import print_text, print_whole, visible

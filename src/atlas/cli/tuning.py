@@ -21,6 +21,7 @@ from atlas.cli.app import (
     option,
     plain_console,
     read_config,
+    split_settings,
 )
 from atlas.cli.closing_lines import say, tell
 from atlas.cli.exit_status import exit_if_nothing_worked
@@ -34,6 +35,14 @@ SKILLS_HELP = (
 OBJECTIVE_HELP = (
     "What each supervised token counts: none, dft, eaft, eksft, clip, mask_low_probability, or "
     "package.module:Class."
+)
+RESULTS_HELP = (
+    "ARM=PATH, for each arm: results made elsewhere, as a file, a folder or a quoted pattern "
+    "(Inspect, Harbor, verifiers, lm-eval, tau-bench, CSV, JSON Lines)."
+)
+RESULT_FORMAT_HELP = (
+    "How results are read: inspect, harbor, verifiers, lm_eval, tau, table, or "
+    "package.module:Class. By default the content decides."
 )
 PLAYER_HELP = "Who asks the model: local, endpoint, or package.module:Class."
 
@@ -146,10 +155,39 @@ def probe(
 
 
 @app.command()
-def report(out: Out, settings: Settings = None) -> None:
-    """Compare arms on one page with intervals. A recipe names their run folders."""
+def report(
+    out: Out,
+    settings: Settings = None,
+    results: Annotated[list[str] | None, option("--results", RESULTS_HELP)] = None,
+    format_: Annotated[str | None, option("--format", RESULT_FORMAT_HELP)] = None,
+) -> None:
+    """Compare arms on one page with intervals: runs of a recipe, or results made elsewhere."""
     from atlas.reporting.build_report import build_report
     from atlas.reporting.config import ReportConfig
+    from atlas.reporting.results.given_arms import options_of
 
-    tell(build_report(read_config(ReportConfig, settings), out), out)
+    options = options_of(results or [], split_settings(settings)[0]) | {"format": format_}
+    tell(build_report(read_config(ReportConfig, settings, **options), out), out)
     say(f"open:      {out / 'report.html'}")
+
+
+@app.command()
+def plan(
+    settings: Settings = None,
+    pilot: Annotated[
+        list[Path] | None,
+        option(
+            "--pilot", "A run folder of report, or of evaluate (once per arm): the noise and time."
+        ),
+    ] = None,
+) -> None:
+    """Say how many tasks and seeds a comparison needs, and what they cost."""
+    from atlas.reporting.plan_comparison import PlanConfig, plan_comparison
+    from atlas.reporting.plan_table import plan_lines, plan_table
+    from atlas.terminal.visible_text import print_text, print_whole, visible
+
+    found = plan_comparison(read_config(PlanConfig, settings), pilot or ())
+    console = plain_console()
+    print_whole(console, plan_table(found))
+    for line in plan_lines(found):
+        print_text(console, visible(line))

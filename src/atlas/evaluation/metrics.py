@@ -92,7 +92,7 @@ def _measure(episodes: Sequence[TrajectoryFacts], seed: int) -> GroupMetrics:
         invalid_share=1 - len(valid) / len(episodes) if episodes else None,
         success_rate=wilson_interval(counts.num_success, len(valid)),
         mean_score=bootstrap_interval(scores, seed),
-        mean_steps=bootstrap_interval([episode.num_steps for episode in valid], seed),
+        mean_steps=bootstrap_interval([episode.num_steps or 0 for episode in valid], seed),
         num_invalid_steps=valid_counts.num_invalid_steps,
         invalid_step_share=valid_counts.invalid_step_share,
         num_actionless_steps=turns.num_actionless,

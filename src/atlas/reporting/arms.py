@@ -17,11 +17,20 @@ from atlas.terminal.visible_text import one_line
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """A run folder and its name in the report."""
+    """A run folder and its name in the report.
+
+    `episodes_file` holds its episodes; None: `path` is a result made elsewhere, and holds them.
+    """
 
     name: str
     path: Path
     manifest: Manifest
+    episodes_file: str | None = "episodes.jsonl"
+
+    @property
+    def episodes_source(self) -> str:
+        """The name of the episodes in sources."""
+        return self.name if self.episodes_file is None else f"{self.name}/{self.episodes_file}"
 
 
 @dataclass(frozen=True, slots=True)

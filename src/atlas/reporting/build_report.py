@@ -1,7 +1,10 @@
 """Report: `evaluations + trainings -> report`: did training help, and how certain is that?
 
-OUT/report.html the report as one self-contained file OUT/report.md the same, with the plots in
-OUT/plots/ OUT/report.json every number, with the run, file and field it was computed from
+OUT/report.html   the report as one self-contained file
+OUT/report.md     the same, with the plots in OUT/plots/
+OUT/report.json   every number, with the run, file and field it was computed from
+OUT/tables/       the tables as CSV, one row for each number
+OUT/episodes.csv  every episode
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ from atlas.reporting.report import (
     RunReport,
     Scope,
 )
+from atlas.reporting.results.find_results import input_of
+from atlas.reporting.results.read_results import RESULTS
 from atlas.reporting.scopes import find_scopes
 from atlas.reporting.write_csv import write_tables
 from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
@@ -62,6 +67,7 @@ def build_report(config: ReportConfig, out: StrPath) -> Manifest:
     """
     out = Path(out)
     inputs = {name: run_input(path, out, (command,)) for name, path, command in config.named_runs()}
+    inputs |= {name: input_of(given, out) for name, given in config.named_results()}
     with start_run(out, "report", config.relative_to(out), inputs) as run:
         if run.finished:
             return run.manifest
@@ -123,6 +129,7 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
             primary=primary and (primary.arm, primary.against, primary.scope),
             registration=registration,
             num_verdicts=sum(row.verdict != "untested" for row in comparisons),
+            trainings=config.trainings,
         ),
         seed=config.seed,
         resamples=config.resamples,
@@ -168,14 +175,16 @@ def _describe_arm(
 
 
 def _endings(arm: Arm, scope: Scope) -> ScopeEndings:
-    played = (
+    played = [
         repetition
         for run in arm.runs
         for split in scope.splits
         for repetition in run.evaluations[split].repetitions
-    )
+    ]
     return count_endings(
-        scope.name, [(one.folder.name, list(one.episodes.values())) for one in played]
+        scope.name,
+        [(one.folder.name, list(one.episodes.values())) for one in played],
+        [one.folder.episodes_source for one in played],
     )
 
 
@@ -212,7 +221,7 @@ def _describe_run(path: str, folders: list[RunFolder]) -> RunReport:
         model=None if model is None else Path(model.path).name if model.digest else model.path,
         seed=seed if isinstance(seed, int) else None,
         versions=manifest.versions,
-        wall_seconds=manifest.wall_seconds,
+        wall_seconds=None if manifest.command.startswith(RESULTS) else manifest.wall_seconds,
     )
 
 
@@ -220,5 +229,6 @@ def _left_out(arms: Iterable[Arm]) -> Iterator[Problem]:
     for repetition in repetitions_of(arms):
         for episode in repetition.episodes.values():
             if not episode.is_valid:
-                reason = f"the episode ended as '{episode.status}', not counted"
+                why = f": {episode.reason}" if episode.reason else ""
+                reason = f"the episode ended as '{episode.status}', not counted{why}"
                 yield Problem(where=repetition.folder.name, reason=reason, item=episode.task_id)

@@ -44,6 +44,14 @@ def _about_checkpoints(report: Report) -> Iterator[str]:
     num_about = sum(row.claim == "checkpoints" for row in report.comparisons)
     if not num_about:
         return
+    if report.claims.trainings == "unknown":
+        yield (
+            "These results were made elsewhere, and a log does not say how its model was trained. "
+            "Verdicts are about these models (checkpoints), not about the methods that made them. "
+            f"A verdict on methods needs {FEWEST_TRAININGS} results of different trainings of an "
+            "arm, stated with results_are=trainings, or the setting seed_sd."
+        )
+        return
     trained = [arm.num_runs for arm in report.arms if arm.name != report.base]
     if set(trained) == {1}:
         yield (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas.reporting.report import ClaimKind
-from atlas.statistics.bootstrap import Floats, mean_per_task
+from atlas.statistics.bootstrap import Floats
 from atlas.statistics.checkpoint_difference import checkpoint_difference
 from atlas.statistics.crossed_difference import (
     SeedVariance,
@@ -29,8 +29,6 @@ from atlas.statistics.task_differences import pair_tasks
 
 # A claim about methods needs this many different trainings of one of its arms.
 FEWEST_TRAININGS = 3
-# Trainings of an arm vary less where its success is near 0 or 1, so such an arm is not pooled.
-NEAR_LIMIT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +46,6 @@ class ArmValues:
     @property
     def num_trainings(self) -> int:
         return len(self.values) if self.is_trained else 0
-
-    @property
-    def is_near_limit(self) -> bool:
-        """Whether its mean is near 0 or 1, or unknown."""
-        means = mean_per_task(self.values)
-        known = means[~np.isnan(means)]
-        return not known.size or not NEAR_LIMIT <= known.mean() <= 1 - NEAR_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +103,11 @@ class ClaimTest:
         return found if math.isfinite(found) else None
 
 
-def pooled_arms(pair: Sequence[ArmValues], arms: Sequence[ArmValues]) -> list[ArmValues]:
-    """The arms whose trainings say how much seeds vary in a comparison.
-
-    These are all trained arms with several trainings, unless one of the pair is near 0 or 1: then
-    the pair's own. Arms that share a training count once.
-    """
-    several = [arm for arm in arms if arm.num_trainings > 1]
-    own = [arm for arm in pair if arm.num_trainings > 1]
-    is_special = any(arm.is_near_limit for arm in pair if arm.is_trained)
-    candidates = own if is_special else [arm for arm in several if not arm.is_near_limit]
+def pooled_arms(arms: Sequence[ArmValues]) -> list[ArmValues]:
+    """The arms whose trainings say how much seeds vary; those that share a training count once."""
     pooled: list[ArmValues] = []
-    for arm in candidates:
-        if not any(other.name in arm.shares_with for other in pooled):
+    for arm in arms:
+        if arm.num_trainings > 1 and not any(other.name in arm.shares_with for other in pooled):
             pooled.append(arm)
     return pooled
 
@@ -145,7 +128,7 @@ def compare_values(
     """
     pair = (arm, against)
     most = max(one.num_trainings for one in pair)
-    seeds = seed_variance(pooled_arms(pair, arms), settings) if most >= FEWEST_TRAININGS else None
+    seeds = seed_variance(pooled_arms(arms), settings) if most >= FEWEST_TRAININGS else None
     if seeds is not None:
         return _test_methods("methods", arm, against, settings, seeds)
     if settings.seed_sd is not None and most:
@@ -175,16 +158,8 @@ def _test_methods(
         confidence=settings.confidence,
     )
     if found.variance is None or found.degrees is None:
-        # All tasks have the same difference and seeds do not vary.
-        plain = _test_checkpoints(arm, against, settings)
-        return ClaimTest(
-            claim,
-            plain.difference,
-            plain.p_equal,
-            seeds=seeds,
-            num_tasks=plain.num_tasks,
-            counts=plain.counts,
-        )
+        # One task, or nothing that says how much seeds vary at these rates.
+        return _test_checkpoints(arm, against, settings)
     p_worse = p_better = None
     if settings.margin is not None:
         error, value = math.sqrt(found.variance), found.difference.value or 0.0

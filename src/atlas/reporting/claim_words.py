@@ -20,11 +20,13 @@ ABOUT: dict[ClaimKind, str] = {
 def claim_text(row: ArmComparison, report: Report) -> str:
     """`undecided (could have seen 9 points)`."""
     text = verdict_text(row, report.claims)
-    if row.verdict == "undecided" and row.minimum_detectable is not None:
-        return f"{text} (could have seen {100 * row.minimum_detectable:.0f} points)"
     if row.verdict == "no_difference":
-        return f"these checkpoints: {text}"
-    return text
+        text = f"these checkpoints: {text}"
+    seen = row.minimum_detectable
+    if row.verdict not in ("undecided", "no_difference") or seen is None:
+        return text
+    could = f"could have seen {100 * seen:.0f} points" if seen < 1 else "could have seen nothing"
+    return f"{text} ({could})"
 
 
 def claim_cell(row: ArmComparison, report: Report) -> Cell:

@@ -82,8 +82,8 @@ def measure_seed_noise(
     found = []
     for scope in scopes:
         table = _ScopeTable(arms, scope, config)
-        pooled = pooled_arms((), table.values("success"))
-        seeds = seed_variance(pooled, table.settings(config.average))
+        pooled = pooled_arms(table.values("success"))
+        seeds = seed_variance(pooled, table.settings(config.average, config.margin))
         if seeds is not None:
             names = {arm.name for arm in pooled}
             sources = [
@@ -131,13 +131,13 @@ class _ScopeTable:
             ]
         return self._values[field]
 
-    def settings(self, average: Average) -> ComparisonSettings:
+    def settings(self, average: Average, margin: float | None) -> ComparisonSettings:
         config = self._config
         strata = scope_strata(self._arms[0], self._scope, average)
         return ComparisonSettings(
             strata=strata,
             groups=strata if config.generalize_over == "group" and average == "groups" else None,
-            margin=None if config.margin is None else config.margin / 100,
+            margin=None if margin is None else margin / 100,
             seed_sd=None if config.seed_sd is None else config.seed_sd / 100,
             confidence=config.confidence,
         )
@@ -148,7 +148,9 @@ class _ScopeTable:
             next(one for one in values if one.name == name)
             for name in (pair.arm.name, pair.against.name)
         )
-        return compare_values(arm, against, values, self.settings(average))
+        # Nobody asks whether a tuned arm is as good as the untuned model.
+        margin = None if pair.block == "base" else self._config.margin
+        return compare_values(arm, against, values, self.settings(average, margin))
 
     def has_broken(self, pair: _Pair) -> bool:
         runs = (run for arm in (pair.arm, pair.against) for run in arm.runs)

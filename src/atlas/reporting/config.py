@@ -1,16 +1,18 @@
-"""What a report compares: arms, each trained with one or several seeds and evaluated on splits."""
+"""What a report compares: arms, each with its trainings, or with results made elsewhere."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from atlas.config import Config
+from atlas.config import Config, StrPath
 from atlas.lookup import nearest
 from atlas.reporting.claim_settings import ClaimSettings
+from atlas.reporting.results.settings import ResultSettings
 from atlas.store.run_folders import relative_path
 
 SKILLS_COMMAND = "evaluate --skills"
@@ -53,19 +55,35 @@ class ArmRun(Config):
 
 
 class ArmConfig(Config):
-    """One arm: a name, a label for the report, and its runs, one per training seed."""
+    """One arm: a name, a label for the report, and its runs, one per training seed.
+
+    An arm of results made elsewhere has `results` in place of `runs`.
+    """
 
     name: str = Field(min_length=1, description="the name of the arm in recipes")
     label: str | None = Field(
         default=None, description="the name of the arm in the report; if none, the same as `name`"
     )
     runs: tuple[ArmRun, ...] = Field(
-        min_length=1,
+        default=(),
         description="one entry per training; a model that played several times is one entry",
     )
+    results: tuple[str, ...] = Field(
+        default=(),
+        description="files, folders or patterns of results made elsewhere, in place of `runs`",
+    )
+
+    @model_validator(mode="after")
+    def _has_runs_or_results(self) -> ArmConfig:
+        if bool(self.runs) == bool(self.results):
+            raise ValueError(
+                f"the arm '{self.name}' has {'both' if self.runs else 'neither'} of 'runs' and "
+                "'results', expected one of them"
+            )
+        return self
 
 
-class ReportConfig(ClaimSettings):
+class ReportConfig(ClaimSettings, ResultSettings):
     """Which arms a report compares, what it may claim, and how its intervals are computed."""
 
     title: str = Field(default="Critical steps against all steps", description="title of the page")
@@ -101,6 +119,11 @@ class ReportConfig(ClaimSettings):
             raise ValueError(
                 f"two arms are named '{repeated[0]}', expected a different name for each"
             )
+        if len({bool(arm.results) for arm in self.arms}) > 1:
+            raise ValueError(
+                "some arms have 'runs' and others 'results', expected one kind: results made "
+                "elsewhere are compared with each other"
+            )
         if len({arm.label or arm.name for arm in self.arms}) < len(names):
             raise ValueError("two arms have the same label, expected a different one for each")
         roles = {"reference": self.reference, "base": self.base, "focus": self.focus}
@@ -123,6 +146,13 @@ class ReportConfig(ClaimSettings):
         return self
 
     @property
+    def trainings(self) -> Literal["recorded", "stated", "unknown"]:
+        """How it is known which results are of different trainings."""
+        if not self.arms[0].results:
+            return "recorded"
+        return "stated" if self.results_are == "trainings" else "unknown"
+
+    @property
     def focus_arm(self) -> str | None:
         """The arm of the headline; None if there are only the reference and the base."""
         return self.focus or next(
@@ -141,6 +171,12 @@ class ReportConfig(ClaimSettings):
                 if run.skills is not None:
                     yield f"{arm.name}/{number}/skills", run.skills, SKILLS_COMMAND
 
+    def named_results(self) -> Iterator[tuple[str, str]]:
+        """Every given path of results made elsewhere, with its name in the report."""
+        for arm in self.arms:
+            for number, given in enumerate(arm.results, start=1):
+                yield f"{arm.name}/{number}", given
+
     def named_folders(self, arm: ArmConfig, number: int, split: str) -> Iterator[tuple[str, Path]]:
         """The evaluations of one run on a split: their names in the report and their paths."""
         folders = arm.runs[number - 1].folders(split)
@@ -150,16 +186,25 @@ class ReportConfig(ClaimSettings):
 
     def relative_to(self, folder: Path) -> ReportConfig:
         """The same config with paths relative to `folder`, as a run folder stores it."""
+        return self._with_paths(lambda path: relative_path(path, folder))
+
+    def moved_from(self, folder: Path) -> ReportConfig:
+        """The same config with paths from the working directory, if they are those of `folder`."""
+        return self._with_paths(lambda path: folder / path)
+
+    def _with_paths(self, change: Callable[[Path], StrPath]) -> ReportConfig:
         values = self.model_dump()
+        for arm in values["arms"]:
+            arm["results"] = tuple(str(change(Path(one))) for one in arm["results"])
         for run in (run for arm in values["arms"] for run in arm["runs"]):
             for name in ("training", "skills"):
                 if run[name] is not None:
-                    run[name] = relative_path(run[name], folder)
+                    run[name] = change(run[name])
             for split, given in run["evaluations"].items():
                 run["evaluations"][split] = (
-                    tuple(relative_path(path, folder) for path in given)
+                    tuple(change(path) for path in given)
                     if isinstance(given, tuple)
-                    else relative_path(given, folder)
+                    else change(given)
                 )
         return ReportConfig(**values)
 

@@ -171,7 +171,7 @@ def _inputs(report: Report) -> Iterator[ReportSection]:
     shown = [budget_table(report), silencing_table(report)]
     yield _section("budgets", "Arms and budgets", lead, tables=shown)
 
-    lead, *items = report.label_origin
+    lead, *items = report.label_origin or ("",)
     plots, tables = [plot_arm_positions(report)], (kind_table(report), position_table(report))
     yield _section("selections", "Where the critical steps lie", lead, plots, tables, items)
 
@@ -184,8 +184,8 @@ def _inputs(report: Report) -> Iterator[ReportSection]:
         f"number; episodes.csv has every episode. Resampling used seed {report.seed}."
     )
     versions = {versions_text(run) for run in report.runs}
-    if len(versions) == 1:
-        lead += f" All runs were made with {versions.pop()}."
+    if len(versions) == 1 and (same := versions.pop()):
+        lead += f" All runs were made with {same}."
     yield _section("provenance", "Provenance", lead, tables=[provenance_table(report)])
 
 

@@ -14,7 +14,9 @@ from atlas.statistics.trajectory_summary import TrajectoryFacts
 FIELDS: dict[str, Callable[[TrajectoryFacts], float]] = {
     "success": lambda episode: float(episode.status == "success"),
     "score": lambda episode: math.nan if episode.score is None else episode.score,
-    "num_steps": lambda episode: float(episode.num_steps),
+    "num_steps": lambda episode: (
+        math.nan if episode.num_steps is None else float(episode.num_steps)
+    ),
     "input_tokens": lambda episode: episode.usage.input_tokens if episode.usage else math.nan,
     "output_tokens": lambda episode: episode.usage.output_tokens if episode.usage else math.nan,
 }

@@ -82,7 +82,7 @@ def ending_of(episode: TrajectoryFacts) -> EndingKind:
 
 
 def count_endings(
-    scope: str, runs: Sequence[tuple[str, Sequence[TrajectoryFacts]]]
+    scope: str, runs: Sequence[tuple[str, Sequence[TrajectoryFacts]]], sources: Iterable[str]
 ) -> ScopeEndings:
     """Count the episodes of an arm on a scope; `runs` holds each run's name and episodes."""
     episodes = [(name, episode) for name, played in runs for episode in played]
@@ -95,8 +95,8 @@ def count_endings(
         endings=tuple(_endings(episodes)),
         signs={sign: _count_sign(sign, failed, succeeded) for sign in SIGNS},
         sources=tuple(
-            f"{name}/episodes.jsonl#{field}"
-            for name, _ in runs
+            f"{source}#{field}"
+            for source in dict.fromkeys(sources)
             for field in ("outcome.status", "outcome.reason")
         ),
     )

@@ -108,7 +108,7 @@ def sourced(estimate: Estimate, method: str, sources: tuple[str, ...]) -> Source
 def episode_sources(arm: Arm, split: str, field: str) -> tuple[str, ...]:
     """The sources of a field of the episodes, one per run and repetition."""
     return tuple(
-        f"{repetition.folder.name}/episodes.jsonl#{field}"
+        f"{repetition.folder.episodes_source}#{field}"
         for run in arm.runs
         for repetition in run.evaluations[split].repetitions
     )

@@ -8,6 +8,7 @@ from atlas.presenting.wording import join_words
 from atlas.reporting.arms import Arm, SeedRun
 from atlas.reporting.claim_notes import claim_cautions, claim_infos
 from atlas.reporting.report import ArmReport, Note, Report
+from atlas.reporting.result_notes import result_cautions, result_infos
 from atlas.reporting.verdicts import split_label
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import one_line
@@ -31,8 +32,9 @@ def write_notes(arms: Sequence[Arm], report: Report) -> tuple[Note, ...]:
         *_unconfirmed_models(arms),
         *_unequal_budgets(report.arms),
         *_lost_steps(report.arms),
+        *result_cautions(arms, report),
     )
-    infos = (*claim_infos(arms, report), report.label_origin[0])
+    infos = (*claim_infos(arms, report), *report.label_origin[:1], *result_infos(arms))
     return (
         *(Note(level="caution", text=text) for text in cautions),
         *(Note(level="info", text=text) for text in infos),
@@ -96,10 +98,10 @@ def _unequal_settings(arms: Sequence[Arm]) -> Iterator[str]:
     for split in arms[0].runs[0].evaluations:
         evaluations = [run.evaluations[split] for arm in arms for run in arm.runs]
         folders = [one.folder for each in evaluations for one in each.repetitions]
-        # Repetitions of an evaluation may be sampled with different seeds.
+        # Repetitions of an evaluation are sampled with different seeds.
         is_repeated = any(len(each.repetitions) > 1 for each in evaluations)
         manifests = [folder.manifest for folder in folders]
-        if differing := _differing(manifests, except_for="seed" if is_repeated else ""):
+        if differing := _differing(manifests, except_for="sampling_seed" if is_repeated else ""):
             yield (
                 "The arms were not evaluated with the same settings on "
                 f"{split_label(split)}: {differing}."

@@ -10,7 +10,12 @@ from atlas.terminal.visible_text import one_line
 
 
 def describe_origins(arms: Sequence[Arm]) -> tuple[str, ...]:
-    """Whether a model named the critical steps of any arm, then a line for each arm."""
+    """Whether a model named the critical steps of any arm, then a line for each trained arm.
+
+    Empty if nothing was trained here.
+    """
+    if not any(arm.trainings for arm in arms):
+        return ()
     lines: list[str] = []
     models: set[str] = set()
     for arm in arms:

@@ -26,13 +26,14 @@ MAX_NAMES = 400
 
 
 def budget_table(report: Report) -> Table:
-    """The data and cost of each training."""
+    """The data and cost of each training; empty without one."""
+    has_budget = any(arm.budget is not None for arm in report.arms)
     supervised = ("Supervised steps", "Supervised tokens")
     effort = ("Optimizer steps", "Training time", "Final loss, nats")
     return plain_table(
         "What each arm was trained on, and what the training took",
         ("Arm", "Selector", "Budget", *supervised, *effort),
-        arm_rows(_budget_cells(arm, arm.budget) for arm in report.arms),
+        arm_rows(_budget_cells(arm, arm.budget) for arm in report.arms if has_budget),
         text_columns=[1],
     )
 

@@ -42,6 +42,8 @@ def verdict_text(comparison: ArmComparison, claims: Claims) -> str:
         text += ": depends on broken episodes"
     if assumption := assumption_text(comparison):
         text += f" {assumption}"
+    if comparison.claim == "methods" and claims.trainings == "stated":
+        text += " (different trainings, as stated)"
     return text
 
 

@@ -9,17 +9,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from atlas.statistics.bootstrap import Floats, check_confidence
+from atlas.statistics.bootstrap import TINY, Floats, check_confidence
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import as_runs
 from atlas.statistics.power import detectable_effect
 from atlas.statistics.student_t import t_p_value, t_quantile
-from atlas.statistics.task_differences import Ints, number_strata, pair_tasks, stratum_weights
+from atlas.statistics.task_differences import (
+    Ints,
+    TaskDifferences,
+    limits_of,
+    number_strata,
+    pair_tasks,
+    stratum_weights,
+)
+
+# Arms share an estimate of the variance between seeds if their rates let it differ by less.
+MOST_RATIO = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSeeds:
+    """What the runs of one arm say about the variance between seeds.
+
+    Attributes:
+        scale: how large the variance is at the arm's rate, relative to other rates. A shift of an
+            agent's ability moves a rate near 0 or 1 less than one near 0.5.
+    """
+
+    variance: float
+    noise: float
+    degrees: int
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +56,36 @@ class SeedVariance:
         variance: the variance of the means of runs, S.
         noise: the part of S that comes from the tasks (a run solves this one and not that one), E.
         degrees: the degrees of freedom of S, f: runs minus arms.
+        arms: the arms that S was pooled from.
     """
 
     variance: float
     noise: float
     degrees: int
+    arms: tuple[ArmSeeds, ...] = ()
 
     @property
     def seed_sd(self) -> float:
         """The standard deviation of a run's true mean between seeds."""
         return math.sqrt(max(0.0, self.variance - self.noise))
+
+    def near(self, scale: float) -> SeedVariance | None:
+        """The variance at a rate of this scale, from the arms with a similar rate.
+
+        Without such an arm it is borrowed from those with rates nearer to 0.5, which errs to the
+        wide side, or else from all others in proportion. None if those are all at 0 or at 1.
+        """
+        if not self.arms:
+            return self
+        similar = [
+            arm for arm in self.arms if scale <= MOST_RATIO * arm.scale <= MOST_RATIO**2 * scale
+        ]
+        if similar:
+            return _pool([_rescale(arm, scale) for arm in similar])
+        if wider := [arm for arm in self.arms if arm.scale > scale]:
+            return _pool(wider)
+        known = [_rescale(arm, scale) for arm in self.arms if arm.scale > 0]
+        return _pool(known) if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +98,6 @@ class CrossedDifference:
         variance: of the value.
         degrees: of freedom of the t distribution.
         num_higher: tasks on which a is higher (means over runs).
-        minimum_detectable: the difference that a repetition would find with a power of 0.8.
     """
 
     difference: Estimate
@@ -63,7 +108,14 @@ class CrossedDifference:
     num_higher: int = 0
     num_lower: int = 0
     num_tied: int = 0
-    minimum_detectable: float | None = None
+    confidence: float = 0.95
+
+    @property
+    def minimum_detectable(self) -> float | None:
+        """The true difference that such a comparison finds with a power of 0.8."""
+        if self.p_value is None or self.variance is None or self.degrees is None:
+            return None
+        return detectable_effect(self.variance, self.degrees, self.confidence)
 
 
 def estimate_seed_variance(
@@ -73,22 +125,18 @@ def estimate_seed_variance(
 
     Args:
         arms: the trained arms [R, T] each, on the same tasks. Arms with one run are left out.
+        strata: one integer per task; strata count alike.
 
     Returns:
         None if no arm has several runs.
     """
-    squares = noise = 0.0
-    degrees = 0
+    found = []
     for arm in arms:
         values = as_runs(arm)
-        if len(values) < 2:
-            continue
-        own = _seed_variance(values, number_strata(strata, values.shape[1]))
-        if own is not None:
-            squares += own.degrees * own.variance
-            noise += own.degrees * own.noise
-            degrees += own.degrees
-    return SeedVariance(squares / degrees, noise / degrees, degrees) if degrees else None
+        if len(values) > 1:
+            own = _seeds_of(values, number_strata(strata, values.shape[1]))
+            found += [own] if own is not None else []
+    return _pool(found) if found else None
 
 
 def crossed_difference(
@@ -102,6 +150,12 @@ def crossed_difference(
     confidence: float = 0.95,
 ) -> CrossedDifference:
     """The difference of two methods with the variance of tasks and of training runs.
+
+    With A the variance from the tasks, S that between the means of runs and E the noise of tasks
+    in S, U = A + h (S - E) is unbiased, but may be below A and below h S. Each of these is a bound
+    that only one kind of noise lets it pass, so the variance is the mean of max(A, U) and
+    max(h S, U). Degrees of freedom are Satterthwaite's. `benchmarks/report_statistics.py` prints
+    the coverage.
 
     Args:
         a: [R, T] or [T], a row per training run.
@@ -121,70 +175,123 @@ def crossed_difference(
             "a difference of methods needs either `seeds` or `assumed_seed_sd`; for two "
             "checkpoints only, use checkpoint_difference"
         )
+    if assumed_seed_sd is not None and not 0 <= assumed_seed_sd < math.inf:
+        raise ValueError(f"seed SD {assumed_seed_sd}: expected a share from 0, such as 0.035")
     tasks = pair_tasks(a, b, strata)
-    value = tasks.mean
-    if value is None:
-        return CrossedDifference(Estimate())
+    found = tasks.mean
+    if found is None:
+        return CrossedDifference(Estimate(), confidence=confidence)
     higher, lower, tied = tasks.counts
-    runs = sum(
-        1 / len(arm)
-        for arm, is_trained in zip((tasks.a, tasks.b), trained, strict=True)
-        if is_trained
-    )
-    variance, degrees = tasks.variance, tasks.degrees
-    of_tasks = variance**2 / degrees if degrees else math.inf
-    if assumed_seed_sd is not None:
-        variance += runs * assumed_seed_sd**2
-        of_runs = 0.0
-    elif seeds is not None:
-        variance += runs * max(0.0, seeds.variance - seeds.noise)
-        of_runs = (runs * seeds.variance) ** 2 / seeds.degrees
-    else:
-        of_runs = 0.0
-    if math.isinf(variance) or variance == 0:
-        return CrossedDifference(
-            Estimate(value=value),
-            num_tasks=tasks.each.size,
-            num_higher=higher,
-            num_lower=lower,
-            num_tied=tied,
-        )
-    degrees = variance**2 / (of_tasks + of_runs)
-    error = math.sqrt(variance)
-    reach = t_quantile(confidence, degrees) * error
-    return CrossedDifference(
-        difference=Estimate(
-            value=value, low=max(-1.0, value - reach), high=min(1.0, value + reach)
-        ),
-        p_value=t_p_value(value / error, degrees),
-        variance=variance,
-        degrees=degrees,
+    result = CrossedDifference(
+        difference=Estimate(value=found),
         num_tasks=tasks.each.size,
         num_higher=higher,
         num_lower=lower,
         num_tied=tied,
-        minimum_detectable=detectable_effect(variance, degrees, confidence),
+        confidence=confidence,
+    )
+    spread = _spread(tasks, trained, seeds, assumed_seed_sd)
+    if spread is None:
+        return result
+    variance, degrees = spread
+    p_value = t_p_value(found / math.sqrt(variance), degrees)
+    # No test of k tasks that differ can give less, if flipping their signs changes nothing.
+    least = 2.0 ** (1 - higher - lower)
+    if p_value < least < 1:
+        variance, p_value = (found / t_quantile(1 - least, degrees)) ** 2, least
+    return replace(
+        result,
+        difference=limits_of(tasks, found, t_quantile(confidence, degrees) * math.sqrt(variance)),
+        p_value=p_value,
+        variance=variance,
+        degrees=degrees,
     )
 
 
-def _seed_variance(values: Floats, strata: Ints) -> SeedVariance | None:
-    """S and E of one arm [R, T]; None without a task that two runs played."""
+def _spread(
+    tasks: TaskDifferences,
+    trained: tuple[bool, bool],
+    seeds: SeedVariance | None,
+    assumed_seed_sd: float | None,
+) -> tuple[float, float] | None:
+    """The variance of the difference and its degrees of freedom; None where it is not known."""
+    of_tasks, degrees = tasks.variance, tasks.degrees
+    if math.isinf(of_tasks):
+        return None
+    of_tasks = max(of_tasks, tasks.least_variance)
+    arms = [arm for arm, is_trained in zip((tasks.a, tasks.b), trained, strict=True) if is_trained]
+    error = of_tasks**2 / degrees
+    if assumed_seed_sd is not None:
+        variance = of_tasks + sum(1 / len(arm) for arm in arms) * assumed_seed_sd**2
+        return variance, variance**2 / error
+    if seeds is None:
+        return of_tasks, degrees
+    runs = noise = 0.0
+    errors = []
+    for arm in arms:
+        near = seeds.near(_scale(arm, tasks.weights))
+        if near is None:
+            return None
+        runs += near.variance / len(arm)
+        noise += near.noise / len(arm)
+        errors.append(near.variance / len(arm) / math.sqrt(near.degrees))
+    unbiased = of_tasks + runs - noise
+    variance = (max(of_tasks, unbiased) + max(runs, unbiased)) / 2
+    # Both arms may use the same estimate, so their errors do not cancel.
+    return variance, variance**2 / (error + sum(errors) ** 2)
+
+
+def _pool(arms: Sequence[ArmSeeds]) -> SeedVariance:
+    degrees = sum(arm.degrees for arm in arms)
+    return SeedVariance(
+        variance=sum(arm.degrees * arm.variance for arm in arms) / degrees,
+        noise=sum(arm.degrees * arm.noise for arm in arms) / degrees,
+        degrees=degrees,
+        arms=tuple(arms),
+    )
+
+
+def _rescale(arm: ArmSeeds, scale: float) -> ArmSeeds:
+    ratio = scale / arm.scale if arm.scale else 1.0
+    return ArmSeeds(arm.variance * ratio, arm.noise * ratio, arm.degrees, scale)
+
+
+def _scale(runs: Floats, weights: Floats) -> float:
+    """How large the variance between seeds is at the rate of an arm, relative to other rates.
+
+    The same shift of ability (SD u of a normal trait) gives rates with an SD of phi(z) u, where z
+    is the normal quantile of the rate. Scores outside [0, 1] have no such limits.
+    """
+    if np.nanmin(runs) < 0 or np.nanmax(runs) > 1:
+        return 1.0
+    valid = ~np.isnan(runs) * weights
+    rate = float((np.where(np.isnan(runs), 0.0, runs) * weights).sum() / valid.sum())
+    if not TINY < rate < 1 - TINY:
+        return 0.0
+    normal = NormalDist()
+    return normal.pdf(normal.inv_cdf(rate)) ** 2
+
+
+def _seeds_of(values: Floats, strata: Ints) -> ArmSeeds | None:
+    """S and E of one arm [R, T] over the tasks that all runs played; None without such a task."""
     num_runs = len(values)
     played = ~np.isnan(values).any(axis=0)
-    values, strata = values[:, played], np.unique(strata[played], return_inverse=True)[1]
     if not played.any():
         return None
+    values, strata = values[:, played], np.unique(strata[played], return_inverse=True)[1]
     weights = stratum_weights(strata)
-    means = values @ weights
-    variance = float(np.var(means, ddof=1))
     # What is left after the means of tasks, and of runs within each stratum.
     left = values - values.mean(axis=0)
     sizes = np.bincount(strata)
     sums = np.stack([np.bincount(strata, row, len(sizes)) for row in left])
     left = left - (sums / sizes)[:, strata]
     squares = np.bincount(strata, (left**2).sum(axis=0))
-    free = (num_runs - 1) * np.maximum(0, sizes - 1)
+    free = (num_runs - 1) * (sizes - 1)
     pooled = squares.sum() / free.sum() if free.sum() else 0.0
     each = np.where(free > 0, squares / np.maximum(1, free), pooled)
-    noise = float((each / sizes).sum()) / len(sizes) ** 2
-    return SeedVariance(variance, noise, num_runs - 1)
+    return ArmSeeds(
+        variance=float(np.var(values @ weights, ddof=1)),
+        noise=float((each / sizes).sum()) / len(sizes) ** 2,
+        degrees=num_runs - 1,
+        scale=_scale(values, weights),
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +17,7 @@ from atlas.statistics.bootstrap import check_confidence
 from atlas.statistics.crossed_difference import CrossedDifference
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.student_t import t_p_value, t_quantile
-from atlas.statistics.task_differences import pair_tasks
+from atlas.statistics.task_differences import limits_of, pair_tasks
 
 # With fewer groups no interval and no p-value is given.
 FEWEST_GROUPS = 5
@@ -41,24 +42,24 @@ def group_difference(
         return CrossedDifference(Estimate())
     means = np.bincount(tasks.strata, tasks.each) / np.bincount(tasks.strata)
     higher, lower, tied = tasks.counts
-    counts = {
-        "num_tasks": tasks.each.size,
-        "num_higher": higher,
-        "num_lower": lower,
-        "num_tied": tied,
-    }
+    result = CrossedDifference(
+        difference=Estimate(value=value),
+        num_tasks=tasks.each.size,
+        num_higher=higher,
+        num_lower=lower,
+        num_tied=tied,
+        confidence=confidence,
+    )
     num_groups = len(means)
     variance = float(np.var(means, ddof=1)) / num_groups if num_groups > 1 else math.inf
     if num_groups < FEWEST_GROUPS or variance == 0:
-        return CrossedDifference(Estimate(value=value), **counts)
+        return result
     error = math.sqrt(variance)
     reach = t_quantile(confidence, num_groups - 1) * error
-    return CrossedDifference(
-        difference=Estimate(
-            value=value, low=max(-1.0, value - reach), high=min(1.0, value + reach)
-        ),
+    return replace(
+        result,
+        difference=limits_of(tasks, value, reach),
         p_value=t_p_value(value / error, num_groups - 1),
         variance=variance,
         degrees=num_groups - 1,
-        **counts,
     )

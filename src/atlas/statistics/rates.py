@@ -57,7 +57,7 @@ def success_rate(
         spread = of_tasks + (seeds.variance / num_runs) ** 2 / seeds.degrees
         degrees = variance**2 / spread if spread else math.inf
     effective = rate * (1 - rate) / variance if variance else most
-    if not 0 < rate < 1 or seeds is None:
+    if not 0 < rate < 1 or seeds is None or math.isinf(variance):
         effective, degrees = most, math.inf
     effective = min(effective, num_runs * most)
     limit = t_quantile(confidence, degrees)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atlas.statistics.bootstrap import TINY, Floats, mean_per_task
+from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import as_runs
 
 Ints = NDArray[np.int64]
@@ -55,6 +56,18 @@ class TaskDifferences:
         return mean_variance(self.each, self.strata)[1]
 
     @property
+    def least_variance(self) -> float:
+        """What one more episode on either side would do: the variance if all tasks are alike."""
+        runs = 1 / len(self.a) + 1 / len(self.b)
+        return runs * float((self.weights**2).sum()) / max(1, self.each.size)
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether all values are shares, so that a difference lies within -1 and 1."""
+        arms = (self.a, self.b)
+        return all(np.nanmin(arm) >= 0 and np.nanmax(arm) <= 1 for arm in arms if arm.size)
+
+    @property
     def counts(self) -> tuple[int, int, int]:
         """How many tasks are higher, lower and tied."""
         return (
@@ -93,6 +106,16 @@ def pair_tasks(a: ArrayLike, b: ArrayLike, strata: Sequence[int] | None) -> Task
         strata=numbers,
         weights=stratum_weights(numbers),
     )
+
+
+def limits_of(tasks: TaskDifferences, center: float, reach: float) -> Estimate:
+    """The difference with limits this far from the center; those of rates lie within -1 and 1."""
+    value = tasks.mean
+    if value is None:
+        return Estimate()
+    most = 1.0 if tasks.is_rate else float("inf")
+    low, high = min(value, center - reach), max(value, center + reach)
+    return Estimate(value=value, low=max(-most, low), high=min(most, high))
 
 
 def number_strata(strata: Sequence[int] | None, num_tasks: int) -> Ints:

@@ -24,16 +24,16 @@ class TrajectoryFacts:
     `num_judged_steps` counts the steps for which the environment said whether they were valid. Of
     these, `num_actionless_steps` had no action, and `num_repeated_steps` repeat an action that was
     taken earlier in the episode after the same observation. `num_cut_steps` counts the responses
-    that reached the token limit, `usage` holds requests and tokens of the player's answers; both
-    are None if that is not known. `is_refused` says whether the player declined to answer, `reason`
-    is what was recorded about the end.
+    that reached the token limit, `usage` holds requests and tokens of the player's answers; they
+    and `num_steps` are None if that is not known. `is_refused` says whether the player declined to
+    answer, `reason` is what was recorded about the end.
     """
 
     task_id: str
     group: str
     status: OutcomeStatus
     score: float | None
-    num_steps: int
+    num_steps: int | None
     num_judged_steps: int = 0
     num_invalid_steps: int = 0
     num_actionless_steps: int = 0
@@ -145,7 +145,7 @@ class TurnShares:
             cut if known else None,
             _share(actionless, judged),
             _share(repeated, judged),
-            _share(cut, sum(episode.num_steps for episode in known)),
+            _share(cut, sum(episode.num_steps or 0 for episode in known)),
         )
 
 
@@ -165,7 +165,7 @@ def count_trajectories(facts: Iterable[TrajectoryFacts]) -> TrajectoryCounts:
     """Count all trajectories."""
     counts = TrajectoryCounts()
     for fact in facts:
-        counts.add(fact.status, fact.num_steps, fact.num_judged_steps, fact.num_invalid_steps)
+        counts.add(fact.status, fact.num_steps or 0, fact.num_judged_steps, fact.num_invalid_steps)
     return counts
 
 

@@ -1,8 +1,10 @@
 """Several comparisons, each with several hypotheses -> p-values that hold together.
 
-Of the hypotheses of one comparison at most one can be true: that two arms do not differ, that one
-is worse by at least a margin, that it is better by at least a margin. So each comparison counts
-once in Holm's correction, however many hypotheses it has (Holm 1979; Shaffer 1986).
+The hypotheses of a comparison are that two arms do not differ, that one is worse by a margin or
+more, and that it is better by a margin or more. At most one of them can be true, so a comparison
+counts once in Holm's correction, however many hypotheses it has (Holm 1979; Shaffer 1986). The p
+of the last two is twice that of a one-sided test, so a true one is rejected half as often as its
+level says: a comparison that has only these left counts half (Goeman and Solari 2010).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ def adjust_family(
     most 5 %. None means no test; a comparison without any test is not counted.
 
     Args:
-        comparisons: the p-values of the hypotheses of each comparison.
+        comparisons: the p-values of each comparison: first that of no difference, then twice the
+            one-sided ones of a margin.
         weights: how much of the 5 % each comparison gets at first (weighted Holm); alike if None.
 
     >>> adjust_family([[0.01], [0.03]])
@@ -47,8 +50,14 @@ def adjust_family(
     adjusted: list[list[float | None]] = [[None] * len(p_values) for p_values in comparisons]
     running = 0.0
     for ratio, index, place in waiting:
-        open_weight = sum(weight for weight, open_ in zip(given, left, strict=True) if open_)
+        open_weight = sum(weight * _count(open_) for weight, open_ in zip(given, left, strict=True))
         running = max(running, min(1.0, ratio * open_weight))
         adjusted[index][place] = running
         left[index].discard(place)
     return tuple(map(tuple, adjusted))
+
+
+def _count(open_hypotheses: set[int]) -> float:
+    if not open_hypotheses:
+        return 0.0
+    return 1.0 if 0 in open_hypotheses else 0.5

@@ -1,0 +1,43 @@
+"""`--results ARM=PATH` options -> the options of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import ConfigError
+from atlas.recipe_file import read_recipe
+
+
+def options_of(given: Sequence[str], recipe: Path | None) -> dict[str, Any]:
+    """The arms of a report, in the order of the options; the first one is the reference.
+
+    A recipe may set anything but the arms.
+
+    Raises:
+        ConfigError: an option is not ARM=PATH, or the recipe has arms, too.
+    """
+    if not given:
+        return {}
+    results: dict[str, list[str]] = {}
+    for option in given:
+        arm, equals, path = option.partition("=")
+        if not equals or not arm.strip() or not path or "/" in arm:
+            raise ConfigError(
+                f"--results {option!r:.80} does not name an arm, expected ARM=PATH, for example "
+                "--results base=base.eval"
+            )
+        results.setdefault(arm.strip(), []).append(path)
+    stated = {} if recipe is None else read_recipe(recipe)
+    if "arms" in stated:
+        raise ConfigError(
+            f"both --results and the arms of {recipe} are given, expected one of them. Leave "
+            "--results out, or remove the arms from the recipe."
+        )
+    first, *others = results
+    options = {"reference": first, "title": f"{', '.join(others) or first} against {first}"}
+    return {
+        "arms": [{"name": arm, "results": paths} for arm, paths in results.items()],
+        **{key: value for key, value in options.items() if key not in stated},
+    }

@@ -1,0 +1,276 @@
+"""What a verdict is about, what it needs, and what it rests on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from atlas.errors import RunError
+from atlas.reporting.arms import Arm
+from atlas.reporting.claim_settings import ClaimSettings, PrimaryComparison
+from atlas.reporting.report import ArmComparison, Report
+from atlas.reporting.verdicts import verdict_text, verdict_tone
+from atlas.statistics.checkpoint_difference import checkpoint_difference
+from tests.reporting.made_arms import make_arm, report_on
+
+SPLIT = "held_in_test"
+
+
+def draw(rate: float, num_runs: int, num_tasks: int = 200, seed: int = 0) -> Any:
+    """Successes [R, T] of tasks that differ in difficulty, the same for all arms."""
+    hard = np.random.default_rng(99).normal(size=num_tasks)
+    rng = np.random.default_rng([seed, round(1000 * rate)])
+    shift = np.quantile(hard, rate)
+    noise = rng.normal(scale=0.6, size=(num_runs, num_tasks))
+    return (hard + noise < shift * 1.17).astype(float)
+
+
+def arm(name: str, rate: float, num_runs: int, seed: int = 0, **settings: Any) -> Arm:
+    return make_arm(name, {SPLIT: draw(rate, num_runs, seed=seed)}, **settings)
+
+
+def only_row(report: Report) -> ArmComparison:
+    [row] = report.comparisons
+    return row
+
+
+@pytest.mark.parametrize(
+    ("num_runs", "claim"),
+    [((1, 1), "checkpoints"), ((2, 2), "checkpoints"), ((3, 1), "methods"), ((3, 3), "methods")],
+)
+def test_a_verdict_is_about_methods_only_with_three_trainings_of_an_arm(
+    num_runs: tuple[int, int], claim: str
+) -> None:
+    arms = (arm("all", 0.3, num_runs[0]), arm("critical", 0.75, num_runs[1], seed=1))
+    report = report_on(arms)
+    row = only_row(report)
+    assert row.claim == claim
+    assert row.verdict == ("better" if claim == "methods" else "differ")
+    assert verdict_tone(row) == ("good" if claim == "methods" else "")
+    assert (row.seed_sd is None) == (claim == "checkpoints")
+    assert (row.tipping_seed_sd is None) == (claim == "methods")
+    said = report.headline + " ".join(report.findings)
+    assert ("better" in said) == (claim == "methods")
+    assert ("only if seeds vary by less than" in said) == (claim == "checkpoints")
+
+
+def test_three_trainings_of_a_third_arm_do_not_lend_the_right_to_a_claim_on_methods() -> None:
+    arms = (arm("all", 0.3, 1), arm("critical", 0.75, 1, seed=1), arm("random", 0.3, 3, seed=2))
+    rows = {(row.arm, row.against): row for row in report_on(arms).comparisons}
+    assert rows["critical", "all"].claim == "checkpoints"
+    assert rows["random", "all"].claim == "methods"
+    assert rows["critical", "random"].claim == "methods"
+
+
+def test_an_untuned_model_counts_as_exact() -> None:
+    arms = (arm("base", 0.1, 1), arm("all", 0.3, 3), arm("critical", 0.4, 1, seed=1))
+    report = report_on(arms)
+    rows = {(row.arm, row.against): row for row in report.comparisons}
+    assert rows["all", "base"].claim == "methods"
+    assert rows["critical", "base"].claim == "checkpoints"
+    assert any("was trained once" in note.text for note in report.notes)
+
+
+def test_one_checkpoint_each_is_tested_exactly_and_says_when_it_would_tip() -> None:
+    first, second = draw(0.3, 1), draw(0.45, 1, seed=1)
+    arms = (make_arm("all", {SPLIT: first}), make_arm("critical", {SPLIT: second}))
+    row = only_row(report_on(arms))
+    expected = checkpoint_difference(second, first)
+    assert row.p_value == expected.p_exact
+    assert row.p_mid == expected.p_mid
+    assert row.tipping_seed_sd == expected.tipping_sd
+    assert row.p_adjusted == row.p_value, "it is the only verdict"
+
+
+def test_an_assumed_sd_of_seeds_is_named_in_every_verdict_and_gives_no_color() -> None:
+    arms = (arm("all", 0.3, 1), arm("critical", 0.75, 1, seed=1), arm("random", 0.35, 1, seed=2))
+    report = report_on(arms, seed_sd=3.5, margin=5.0)
+    assert {row.claim for row in report.comparisons} == {"assumed"}
+    assert {row.seed_sd for row in report.comparisons} == {0.035}
+    for row in report.comparisons:
+        assert verdict_text(row, report.claims).endswith("if seeds vary by 3.5 points")
+        assert verdict_tone(row) in ("", "muted")
+    assert "better" in report.headline
+    for sentence in (report.headline, *report.findings):
+        assert "seeds vary by 3.5 points" in sentence
+    assert any("rest on this assumption" in note.text for note in report.notes)
+
+
+def test_an_assumption_is_not_used_where_trainings_show_the_noise() -> None:
+    arms = (arm("all", 0.3, 3), arm("critical", 0.75, 3, seed=1))
+    row = only_row(report_on(arms, seed_sd=30.0))
+    assert row.claim == "methods"
+    assert row.seed_sd != 0.3
+
+
+def test_margins_give_alike_and_not_worse_and_never_from_no_difference() -> None:
+    arms = tuple(arm(name, 0.3, 10, seed=seed) for seed, name in enumerate(("all", "critical")))
+    without = only_row(report_on(arms))
+    assert (without.verdict, without.within_margin) == ("undecided", None)
+    assert only_row(report_on(arms, margin=20.0)).verdict == "alike"
+    assert only_row(report_on(arms, margin=0.1)).verdict == "undecided"
+    better = (arm("all", 0.3, 10), arm("critical", 0.33, 10, seed=3))
+    row = only_row(report_on(better, margin=3.0))
+    assert row.verdict in ("not_worse", "better")
+    once = only_row(report_on((arm("all", 0.3, 1), arm("critical", 0.3, 1, seed=1)), margin=90.0))
+    assert (once.verdict, once.within_margin) == ("no_difference", None)
+
+
+def test_what_would_be_found_stands_beside_every_open_verdict() -> None:
+    for num_runs in (1, 3):
+        arms = tuple(
+            arm(name, 0.3, num_runs, seed=seed)
+            for seed, name in enumerate(("all", "critical", "random"))
+        )
+        report = report_on(arms)
+        said = [report.headline, *report.findings]
+        assert {row.verdict for row in report.comparisons} <= {"undecided", "no_difference"}
+        assert all(row.minimum_detectable for row in report.comparisons)
+        assert all("would be found in 80 % of such experiments" in text for text in said)
+        assert not any("alike" in text for text in said)
+
+
+def test_all_verdicts_are_one_family() -> None:
+    arms = [arm("base", 0.1, 1)] + [
+        arm(name, 0.35, 3, seed=seed) for seed, name in enumerate(("all", "critical", "random"))
+    ]
+    report = report_on(arms)
+    rows = [row for row in report.comparisons if row.p_value is not None]
+    assert report.claims.num_verdicts == len(rows) == 6
+    smallest = min(rows, key=lambda row: row.p_value or 0.0)
+    assert smallest.p_adjusted == pytest.approx(min(1.0, 6 * (smallest.p_value or 0.0)))
+
+
+def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_first() -> None:
+    primary = PrimaryComparison(arm="critical", against="random", split=SPLIT)
+    names = ("all", "critical", "random", "other")
+
+    def made(written: str | None, **settings: Any) -> Report:
+        arms = [
+            arm(name, 0.35, 3, seed=seed, registration=written) for seed, name in enumerate(names)
+        ]
+        return report_on(arms, primary=primary, **settings)
+
+    kept = made("abc", registration="abc")
+    first = kept.comparisons[0]
+    assert (first.block, first.arm, first.against) == ("primary", "critical", "random")
+    assert first.is_primary
+    assert kept.headline.startswith("Arm critical against Arm random")
+    assert kept.claims.registration == "kept"
+    assert first.p_adjusted == pytest.approx(min(1.0, 2 * (first.p_value or 0)))
+    pairs = [{row.arm, row.against} for row in kept.comparisons]
+    assert pairs.count({"critical", "random"}) == 1, "it is in the family once"
+    for status, report in {
+        "not_registered": made(None),
+        "changed": made("abc", registration="def"),
+        "unchecked": made("abc"),
+    }.items():
+        assert report.claims.registration == status
+        assert any("regist" in note.text and note.level == "caution" for note in report.notes), (
+            status
+        )
+        p_values = [row.p_value or 0.0 for row in report.comparisons]
+        if min(p_values) == p_values[0]:
+            assert report.comparisons[0].p_adjusted == min(1.0, len(p_values) * p_values[0])
+
+
+def test_a_verdict_that_rests_on_broken_episodes_is_not_given() -> None:
+    rng = np.random.default_rng(0)
+    values, lucky = draw(0.35, 3), draw(0.35, 3, seed=1)
+    # The arm loses half of its failures, and none of its successes.
+    lucky[(lucky == 0) & (rng.random(lucky.shape) < 0.5)] = np.nan
+    report = report_on((make_arm("all", {SPLIT: values}), make_arm("critical", {SPLIT: lucky})))
+    row = only_row(report)
+    assert row.p_value is not None
+    assert row.p_value < 0.05, "left out, it looks like a difference"
+    assert row.verdict == "undecided"
+    assert row.broken_as_failed is not None
+    assert row.broken_as_failed.is_decisive
+    assert row.broken_as_failed.success_difference.value == pytest.approx(0, abs=0.05)
+    assert "the episodes that broke decide it" in report.headline
+    whole = report_on((make_arm("all", {SPLIT: values}), arm("critical", 0.4, 3, seed=1)))
+    assert only_row(whole).broken_as_failed is None
+
+
+def test_repetitions_are_averaged_within_their_training() -> None:
+    values = draw(0.35, 2)
+    repeated = np.stack([np.stack([row, row, 1 - row]) for row in values])
+    report = report_on((make_arm("all", {SPLIT: values}), make_arm("critical", {SPLIT: repeated})))
+    row = only_row(report)
+    assert row.claim == "checkpoints", "three repetitions are not three trainings"
+    assert row.num_trainings == (2, 2)
+    result = report.arm("critical").scopes[0]
+    assert result.rates["tasks"].value == pytest.approx(np.mean(repeated))
+    figures = result.repetitions
+    assert figures is not None
+    assert figures.num_repetitions == 3
+    assert figures.flip_rate.value == pytest.approx(2 / 3)
+    assert figures.pass_hat[1].value == pytest.approx(np.mean(repeated))
+    assert figures.pass_hat[3].value == 0.0
+    assert report.arm("all").scopes[0].repetitions is None
+
+
+def test_macro_and_micro_averages_are_both_kept_and_the_verdict_is_on_the_stated_one() -> None:
+    rng = np.random.default_rng(1)
+    easy, hard = (
+        (rng.random((3, 90)) < 0.9).astype(float),
+        (rng.random((3, 10)) < 0.2).astype(float),
+    )
+    rings = {"a": "held_in", "b": "held_in"}
+    arms = [
+        make_arm("all", {"a": easy, "b": hard}, rings=rings),
+        make_arm("critical", {"a": easy * 0, "b": hard}, rings=rings),
+    ]
+    by_tasks, by_worlds = (report_on(arms, average=by) for by in ("tasks", "environments"))
+    assert [scope.name for scope in by_tasks.scopes] == ["held_in"]
+    assert by_tasks.scopes[0].splits == ("a", "b")
+    for report, average in ((by_tasks, "tasks"), (by_worlds, "environments")):
+        row = only_row(report)
+        assert row.average == average
+        assert row.success_difference == row.averages[average]  # type: ignore[index]
+    row = only_row(by_tasks)
+    assert row.averages["tasks"].value == pytest.approx(-0.9 * easy.mean())
+    assert row.averages["environments"].value == pytest.approx(-0.5 * easy.mean())
+    rates = by_tasks.arm("all").scopes[0].rates
+    assert rates["environments"].value == pytest.approx((easy.mean() + hard.mean()) / 2)
+
+
+def test_generalizing_over_groups_needs_five_and_widens_the_interval() -> None:
+    def made(num_groups: int, **settings: Any) -> Report:
+        arms = [arm("all", 0.3, 3, num_groups=num_groups)]
+        arms.append(arm("critical", 0.4, 3, seed=1, num_groups=num_groups))
+        return report_on(arms, average="groups", **settings)
+
+    with pytest.raises(RunError, match=r"has 4 groups of tasks, expected at least 5"):
+        made(4, generalize_over="group")
+    here, other = made(8), made(8, generalize_over="group")
+    assert only_row(here).success_difference.value == pytest.approx(
+        only_row(other).success_difference.value
+    )
+    assert any("not about other levels" in note.text for note in here.notes)
+    assert any("about groups of tasks like these" in note.text for note in other.notes)
+    with pytest.raises(ValueError, match="average: groups"):
+        ClaimSettings(generalize_over="group")
+
+
+def test_a_primary_comparison_on_an_unknown_split_is_refused() -> None:
+    primary = PrimaryComparison(arm="critical", against="all", split="nowhere")
+    with pytest.raises(RunError, match="primary comparison is on the split 'nowhere'"):
+        report_on((arm("all", 0.3, 1), arm("critical", 0.4, 1)), primary=primary)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("num_tasks", [1, 2, 40])
+@pytest.mark.parametrize("num_runs", [1, 3])
+def test_arms_at_a_limit_give_no_verdict_of_a_difference(
+    value: float, num_tasks: int, num_runs: int
+) -> None:
+    values = np.full((num_runs, num_tasks), value)
+    report = report_on([make_arm(name, {SPLIT: values}) for name in ("all", "critical")])
+    row = only_row(report)
+    assert row.verdict in ("undecided", "no_difference")
+    assert row.success_difference.value == 0.0
+    gap = [make_arm("all", {SPLIT: values}), make_arm("critical", {SPLIT: values * np.nan})]
+    assert only_row(report_on(gap)).verdict == "untested"
