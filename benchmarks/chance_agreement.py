@@ -96,7 +96,7 @@ def _pair(cell: Cell, rng: np.random.Generator) -> Iterator[Overlap]:
 
 
 def _weights(draw: str, num_steps: int, liked: Floats) -> Floats:
-    steps = np.arange(num_steps)
+    steps = np.arange(num_steps, dtype=np.float64)
     middle = (steps + 0.5) / num_steps
     ends = {"last": num_steps - 1, "next to last": num_steps - 2, "first": 0}
     if draw in ends:

@@ -64,7 +64,7 @@ def expected_by_position(chosen: Sequence[ChosenSteps]) -> Floats:
             dtype=np.float64,
         )
         expected *= _fit(given, margins, units[rows], rows, sizes)
-    return np.bincount(rows, expected, len(chosen))
+    return np.bincount(rows, expected, len(chosen)).astype(np.float64)
 
 
 def _ends(steps: Integers, lengths: Integers) -> Integers:
@@ -80,17 +80,26 @@ def _fit(
     rows: Integers,
     sizes: Integers,
 ) -> Floats:
-    """The probability of each step, by proportional fitting to the margins of the other units."""
-    counts = np.bincount(rows, given, len(sizes))
+    """The probability of each step, fitted to one margin of the other units after another."""
+    counts: Floats = np.bincount(rows, given, len(sizes)).astype(np.float64)
     logits = np.zeros(len(given))
     fitted = _shift(logits, rows, counts, sizes)
     for _ in range(ROUNDS):
         for places, number in margins:
             cells = units * number + places
-            found, expected = (_of_others(cells, each, number, units) for each in (given, fitted))
-            logits += np.log((found + PRIOR_STEPS) / (expected + PRIOR_STEPS))
+            size = _of_others(cells, np.ones(len(given)), number, units)
+            logits += _logit_of_others(cells, given, number, units, size)
+            logits -= _logit_of_others(cells, fitted, number, units, size)
             fitted = _shift(logits, rows, counts, sizes)
     return fitted
+
+
+def _logit_of_others(
+    cells: Integers, values: Floats, number: int, units: Integers, size: Floats
+) -> Floats:
+    """The logit of the mean value at the place of each step in all other units."""
+    found = _of_others(cells, values, number, units)
+    return np.log(found + PRIOR_STEPS) - np.log(np.maximum(size - found, 0.0) + PRIOR_STEPS)
 
 
 def _of_others(cells: Integers, values: Floats, number: int, units: Integers) -> Floats:
@@ -98,7 +107,8 @@ def _of_others(cells: Integers, values: Floats, number: int, units: Integers) ->
     num_units = int(units.max()) + 1
     own = np.bincount(cells, values, num_units * number).reshape(num_units, number)
     # Rounding may leave a sum just below 0.
-    return np.maximum(own.sum(axis=0) - own, 0.0).ravel()[cells]
+    others: Floats = np.maximum(own.sum(axis=0) - own, 0.0).ravel()
+    return others[cells]
 
 
 def _shift(logits: Floats, rows: Integers, counts: Floats, sizes: Integers) -> Floats:
