@@ -20,7 +20,7 @@ kappa is (common - expected) / (mean of both numbers of steps - expected), where
 of common steps is that of a random draw within each trajectory. `position` chooses the steps whose
 position is labeled most often in other trajectories (five folds by task), and "beyond position" is
 the selector's kappa minus that of `position` on the same trajectories. Intervals are 95 %
-bootstraps over trajectories. A trajectory of which a selector chooses nothing, with a problem as
+jackknife intervals over tasks. A trajectory of which a selector chooses nothing, with a problem as
 the reason, does not count: "n 30 of 66". Results are kept in WORK: a second start measures only
 what is missing. Seconds are of this process.
 """
@@ -54,8 +54,9 @@ from atlas.selection.learned.train_selector import SelectTrainConfig, train_sele
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.base import SELECTORS
 from atlas.selection.write_selections import write_selections
-from atlas.statistics.agreement import expected_jaccard
-from atlas.statistics.bootstrap import Floats, divide, estimate_statistics
+from atlas.statistics.agreement import expected_jaccard, task_of
+from atlas.statistics.bootstrap import Floats, divide
+from atlas.statistics.jackknife import estimate_from_sums, sum_by_unit
 from atlas.store.readers import read_selections
 
 POSITION = "position"
@@ -202,11 +203,12 @@ def labels_of(data: Labeled, trajectory: Trajectory) -> Selection:
 def measure(chosen: Chosen, data: Labeled, labels: Chosen | None = None) -> dict[str, Any]:
     """Agreement with the labels, and with what a control by position reaches there."""
     labels = data.labels if labels is None else labels
-    units = [
+    both = [one for one in data.trajectories if one.id in chosen and one.id in labels]
+    rows = [
         measures_of(chosen[one.id], labels[one.id], data.by_position[one.id], len(one.steps))
-        for one in data.trajectories
-        if one.id in chosen and one.id in labels
+        for one in both
     ]
+    units = sum_by_unit(np.array(rows, dtype=np.float64), [*map(task_of, both)])
 
     def beyond(sums: Floats) -> Floats:
         return kappa_of(sums, BOTH, EXPECTED, MEAN) - kappa_of(sums, BOTH_AT, EXPECTED_AT, MEAN_AT)
@@ -217,8 +219,8 @@ def measure(chosen: Chosen, data: Labeled, labels: Chosen | None = None) -> dict
         "chance_jaccard": lambda sums: divide(sums[..., CHANCE_JACCARD], sums[..., HAS_JACCARD]),
         "beyond_position": beyond,
     }
-    found = estimate_statistics(np.array(units, dtype=np.float64), [*statistics.values()], 0)
-    return {"trajectories": len(units)} | {
+    found = [estimate_from_sums(units, statistic) for statistic in statistics.values()]
+    return {"trajectories": len(both), "tasks": len(units)} | {
         name: [one.value, one.low, one.high] for name, one in zip(statistics, found, strict=True)
     }
 
