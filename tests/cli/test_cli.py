@@ -72,7 +72,7 @@ OPTIONS = {
     "evaluate": "--out --model --player --base-url --env --suite --skills",
     "probe": "--trajectories --selection --out --model --player --env --dry-run",
     "report": "--out",
-    "run": "--out",
+    "run": "--out --dry-run --pilot",
     "serve": "--env",
     "settings": "",
 }

@@ -163,8 +163,10 @@ def make_episodes(
             outcome = Outcome(status="error", reason="the environment broke")
         elif success:
             outcome = Outcome(status="success", score=round(0.75 + 0.24 * lot.random(), 4))
+        elif draw < 0.7:
+            outcome = Outcome(status="truncated", score=0.0, reason="step limit")
         else:
-            outcome = Outcome(status="truncated" if draw < 0.7 else "failure", score=0.0)
+            outcome = Outcome(status="failure", score=0.0)
         num_steps = 20 if outcome.status == "truncated" else lot.randint(3, 14)
         episodes.append(make_trajectory(index, task, num_steps, outcome))
     return episodes

@@ -56,7 +56,7 @@ def test_kappa_is_that_of_the_textbook_table() -> None:
 
 
 def test_equal_selections_agree_wholly_and_disjoint_ones_less_than_by_chance() -> None:
-    equal = measure(*[({0, 3}, {0, 3}, 6)] * 8)
+    equal = measure(*((steps, steps, size) for steps, _, size in drawn(3, 40)))
     assert (equal.kappa.value, equal.jaccard.value, equal.beyond_chance.value) == (1.0, 1.0, 1.0)
     assert equal.is_better_than_chance
     apart = measure(*[({0, 3}, {1, 2}, 6)] * 8)
@@ -90,8 +90,26 @@ def test_a_smaller_selection_inside_a_larger_is_as_far_from_chance_as_it_can_be(
 
 
 def test_few_units_are_never_called_better_than_chance() -> None:
-    assert not measure(*[({0}, {0}, 9)] * 5).is_better_than_chance
-    assert measure(*[({0}, {0}, 9)] * 6).is_better_than_chance
+    for number, expected in ((19, False), (20, True)):
+        pairs = [(steps, steps, size) for steps, _, size in drawn(3, 60) if len(steps) < size]
+        agreement = measure(*pairs[:number])
+        assert agreement.is_better_than_chance == expected
+    spread = measure(*drawn(4, 19))
+    assert spread.beyond_chance.limits is None
+
+
+def test_units_in_which_nothing_is_to_be_found_do_not_count() -> None:
+    pairs = [({0, 1}, {0, 1}, 2)] * 30 + [({1}, {1}, 9)] * 5
+    agreement = measure(*pairs)
+    assert (agreement.num_units, agreement.num_informative) == (35, 5)
+    assert not agreement.is_better_than_chance
+
+
+def test_two_selections_that_take_the_last_step_know_nothing_but_its_position() -> None:
+    agreement = measure(*(({size - 1}, {size - 1}, size) for _, _, size in drawn(5, 60)))
+    assert agreement.beyond_chance.value == 1.0
+    assert agreement.beyond_position.value is None
+    assert not agreement.is_better_than_chance
 
 
 def test_what_is_not_defined_is_none_and_not_zero() -> None:
@@ -103,7 +121,7 @@ def test_what_is_not_defined_is_none_and_not_zero() -> None:
     assert empty.jaccard.value is empty.precision.value is None
 
 
-def test_trajectories_of_one_task_are_resampled_together() -> None:
+def test_trajectories_of_one_task_are_one_unit() -> None:
     single = measure(*drawn(1, 40))
     pairs = [pair for pair in drawn(1, 40) for _ in range(5)]
     together = measure_agreement(

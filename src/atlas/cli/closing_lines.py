@@ -28,7 +28,7 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
     "select-train": {
         "out": ("trained_trajectories", "held_out_trajectories", "held_out_tasks"),
         "measured": ("kappa", "chance_kappa", "precision", "chance_precision"),
-        "chance": ("beyond_chance", "better_than_chance"),
+        "chance": ("beyond_chance", "beyond_position", "better_than_chance"),
         "scores": ("calibration_error",),
     },
     "compare-selections": {

@@ -11,6 +11,9 @@ from atlas.terminal.visible_text import one_line
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+# A table with more rows than this is folded on a page.
+LONG = 60
+
 Tone = Literal["", "good", "bad", "caution", "muted"]
 
 
@@ -63,8 +66,17 @@ class Table:
     compact: bool = False
 
     @property
+    def num_rows(self) -> int:
+        return sum(len(group.rows) for group in self.groups)
+
+    @property
     def is_empty(self) -> bool:
-        return not any(group.rows for group in self.groups)
+        return not self.num_rows
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a page shows only its caption at first."""
+        return self.num_rows > LONG
 
     def is_text(self, column: int) -> bool:
         """Whether a column holds text and is left-aligned."""

@@ -49,6 +49,11 @@ def points_interval(difference: Estimate) -> str:
     return _interval(*(signed(100 * limit, 1) for limit in difference.limits or ()))
 
 
+def plain_points(number: Estimate) -> str:
+    """A share in percentage points without a sign, such as a standard deviation."""
+    return DASH if number.value is None else f"{100 * number.value:.1f}"
+
+
 def decimal(number: Estimate, digits: int = 3, sign: bool = False) -> str:
     """`0.512`, or `+0.512` with `sign`."""
     return DASH if number.value is None else _decimal(number.value, digits, sign)

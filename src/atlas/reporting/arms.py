@@ -84,6 +84,14 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class SkillScores:
+    """The scores of a model on the items of standard tasks: {task: {item: score}}."""
+
+    folder: RunFolder
+    scores: dict[str, dict[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
 class SeedRun:
     """One training of an arm with its evaluations by split; None for a model without a training.
 
@@ -94,6 +102,7 @@ class SeedRun:
     training: Training | None
     evaluations: dict[str, Evaluation]
     identities: frozenset[str] = frozenset()
+    skills: SkillScores | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,12 @@ from atlas.records import CRITICAL_KINDS
 from atlas.reporting.arms import Arm, Training, TrainingData
 from atlas.reporting.position_bins import count_positions
 from atlas.reporting.report import Budget, SelectionProfile, Silencing, SourcedEstimate
+from atlas.reporting.training_method import TrainingMethod
 
 RUN_MEAN = "mean over runs, with the smallest and the largest"
 SINGLE = "as recorded"
+# Settings of a selection that may differ between the arms of one curve.
+VARIED = ("ratio", "seed")
 # Tokens of steps without a kind.
 NO_KIND = "no_kind"
 
@@ -31,6 +34,23 @@ def measure_budget(arm: Arm) -> Budget | None:
     # The other numbers have the same names in the summary of a training.
     others = [name for name in Budget.model_fields if name not in known]
     return Budget(**known, **{name: _over_runs(trainings, name) for name in others})
+
+
+def describe_method(arm: Arm) -> TrainingMethod | None:
+    """How the steps of an arm's first training were selected and trained on; None if untuned."""
+    trainings = arm.trainings
+    if not trainings:
+        return None
+    manifest, data = trainings[0].folder.manifest, trainings[0].data
+    selection = data.selection_folder.manifest.result_settings if data else {}
+    model = manifest.inputs.get("model")
+    return TrainingMethod(
+        selector=next(iter(data.selections.values())).selector if data else "all",
+        ratio=_ratio(data) if data else None,
+        selection={name: value for name, value in selection.items() if name not in VARIED},
+        training={k: value for k, value in manifest.result_settings.items() if k != "seed"},
+        model=(model.digest or model.path) if model else "",
+    )
 
 
 def measure_silencing(arm: Arm) -> Silencing | None:

@@ -15,12 +15,20 @@ from atlas.presenting.svg import for_file
 from atlas.records import Problem
 from atlas.reporting.arm_styles import page_marks
 from atlas.reporting.arms import Arm, RunFolder, repetitions_of
-from atlas.reporting.budgets import measure_budget, measure_silencing, profile_selection
+from atlas.reporting.budgets import (
+    describe_method,
+    measure_budget,
+    measure_silencing,
+    profile_selection,
+)
 from atlas.reporting.compare_arms import compare_arms, measure_seed_noise
+from atlas.reporting.compare_units import compare_units
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.document import write_document
+from atlas.reporting.failures import ScopeEndings, count_endings
 from atlas.reporting.headline import write_findings, write_headline
 from atlas.reporting.measure import measure_scope, measure_split
+from atlas.reporting.measure_skills import measure_skills
 from atlas.reporting.notes import write_notes
 from atlas.reporting.origins import describe_origins
 from atlas.reporting.read_arms import read_arms
@@ -35,6 +43,7 @@ from atlas.reporting.report import (
     Scope,
 )
 from atlas.reporting.scopes import find_scopes
+from atlas.reporting.write_csv import write_tables
 from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import Manifest, relative_path, run_input, start_run
@@ -74,6 +83,7 @@ def build_report(config: ReportConfig, out: StrPath) -> Manifest:
         )
         write_text(out / "report.html", page)
         write_text(out / "report.md", write_markdown(document))
+        write_tables(report, arms, out)
         write_text(out / REPORT_FILE, report.model_dump_json(indent=1) + "\n")
         problems = list(_left_out(arms))
         run.write_problems(problems)
@@ -117,9 +127,10 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
         seed=config.seed,
         resamples=config.resamples,
         confidence=config.confidence,
-        arms=tuple(_describe_arm(arm, splits, scopes, config) for arm in arms),
+        arms=tuple(_describe_arm(arm, arms, scopes, config) for arm in arms),
         seed_noise=measure_seed_noise(arms, scopes, config),
         comparisons=comparisons,
+        units=compare_units(arms, scopes, config),
         runs=_describe_runs(arms, out),
     )
     words = {
@@ -131,8 +142,9 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
 
 
 def _describe_arm(
-    arm: Arm, splits: tuple[str, ...], scopes: tuple[Scope, ...], config: ReportConfig
+    arm: Arm, arms: tuple[Arm, ...], scopes: tuple[Scope, ...], config: ReportConfig
 ) -> ArmReport:
+    splits = arms[0].runs[0].evaluations
     roles: dict[str | None, Role] = {
         config.focus_arm: "focus",
         config.base: "base",
@@ -143,12 +155,27 @@ def _describe_arm(
         label=arm.label,
         role=roles.get(arm.name, "control"),
         num_runs=len(arm.runs),
+        method=describe_method(arm),
         budget=measure_budget(arm),
         silencing=measure_silencing(arm),
         results=tuple(measure_split(arm, split, config) for split in splits),
         scopes=tuple(measure_scope(arm, scope, config) for scope in scopes),
         selection=profile_selection(arm),
         losses=tuple(training.loss for training in arm.trainings if training.loss),
+        endings=tuple(_endings(arm, scope) for scope in scopes),
+        skills=measure_skills(arm, arms, config.base, config.confidence),
+    )
+
+
+def _endings(arm: Arm, scope: Scope) -> ScopeEndings:
+    played = (
+        repetition
+        for run in arm.runs
+        for split in scope.splits
+        for repetition in run.evaluations[split].repetitions
+    )
+    return count_endings(
+        scope.name, [(one.folder.name, list(one.episodes.values())) for one in played]
     )
 
 
@@ -164,6 +191,8 @@ def _folders(arms: Iterable[Arm]) -> Iterator[RunFolder]:
     for run in (run for arm in arms for run in arm.runs):
         for evaluation in run.evaluations.values():
             yield from (repetition.folder for repetition in evaluation.repetitions)
+        if run.skills is not None:
+            yield run.skills.folder
         if run.training is None:
             continue
         yield run.training.folder

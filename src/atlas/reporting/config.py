@@ -13,6 +13,8 @@ from atlas.lookup import nearest
 from atlas.reporting.claim_settings import ClaimSettings
 from atlas.store.run_folders import relative_path
 
+SKILLS_COMMAND = "evaluate --skills"
+
 
 class ArmRun(Config):
     """One training of an arm (one seed) and its evaluations.
@@ -27,6 +29,10 @@ class ArmRun(Config):
         min_length=1,
         description="the run folder of evaluate for each split, as split: folder; or a list of "
         "folders, if the same model played the tasks several times",
+    )
+    skills: Path | None = Field(
+        default=None,
+        description="run folder of `atlas evaluate --skills`: the base skills of the model",
     )
 
     def folders(self, split: str) -> tuple[Path, ...]:
@@ -132,6 +138,8 @@ class ReportConfig(ClaimSettings):
                 for split in run.evaluations:
                     for name, path in self.named_folders(arm, number, split):
                         yield name, path, "evaluate"
+                if run.skills is not None:
+                    yield f"{arm.name}/{number}/skills", run.skills, SKILLS_COMMAND
 
     def named_folders(self, arm: ArmConfig, number: int, split: str) -> Iterator[tuple[str, Path]]:
         """The evaluations of one run on a split: their names in the report and their paths."""
@@ -144,8 +152,9 @@ class ReportConfig(ClaimSettings):
         """The same config with paths relative to `folder`, as a run folder stores it."""
         values = self.model_dump()
         for run in (run for arm in values["arms"] for run in arm["runs"]):
-            if run["training"] is not None:
-                run["training"] = relative_path(run["training"], folder)
+            for name in ("training", "skills"):
+                if run[name] is not None:
+                    run[name] = relative_path(run[name], folder)
             for split, given in run["evaluations"].items():
                 run["evaluations"][split] = (
                     tuple(relative_path(path, folder) for path in given)

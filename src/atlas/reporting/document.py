@@ -10,17 +10,18 @@ from dataclasses import dataclass
 
 from atlas.presenting.svg import Plot
 from atlas.presenting.table import Table
-from atlas.presenting.wording import join_words, p_text, points, points_interval, thousands
-from atlas.reporting.headline import headline_rows
-from atlas.reporting.plots import (
-    plot_arm_positions,
-    plot_differences,
-    plot_groups,
-    plot_losses,
-    plot_success,
-)
+from atlas.presenting.wording import join_words, thousands
+from atlas.reporting.cost_plots import plot_cost, plot_curves
+from atlas.reporting.cost_tables import cost_table, curve_table
+from atlas.reporting.difference_tables import BLOCKS, difference_tables
+from atlas.reporting.failure_tables import ending_table, example_table, sign_table
+from atlas.reporting.forest_plot import plot_forest
+from atlas.reporting.paper_table import paper_table
+from atlas.reporting.plots import plot_arm_positions, plot_losses, plot_success
 from atlas.reporting.report import Report
-from atlas.reporting.tables import difference_tables, group_table, main_table, turn_table
+from atlas.reporting.skill_table import skill_table
+from atlas.reporting.tables import main_table, repetition_table, split_table, turn_table
+from atlas.reporting.tiles import Tile, write_tiles
 from atlas.reporting.training_tables import (
     budget_table,
     kind_table,
@@ -29,27 +30,8 @@ from atlas.reporting.training_tables import (
     silencing_table,
     versions_text,
 )
-from atlas.reporting.verdicts import split_label, verdict_text, verdict_tone
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """The focus compared with the reference on one split, in large type.
-
-    `low`, `estimate` and `high` are positions on the bar of the interval, as shares of its width.
-    """
-
-    split: str
-    arm: str
-    against: str
-    value: str
-    interval: str
-    verdict: str
-    tone: str
-    p: str
-    low: float
-    estimate: float
-    high: float
+from atlas.reporting.unit_plot import plot_units
+from atlas.reporting.unit_tables import unit_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +63,7 @@ class Document:
 def write_document(report: Report) -> Document:
     """The document of a report; sections without content are left out."""
     sections = (section for section in _sections(report) if section.plots or section.tables)
-    return Document(report, _tiles(report), _facts(report), tuple(sections))
-
-
-def _tiles(report: Report) -> tuple[Tile, ...]:
-    rows = [row for row in report.comparisons if row in headline_rows(report)]
-    limits = [abs(limit) for row in rows for limit in row.success_difference.limits or ()]
-    reach = max([0.05, *limits]) * 1.1
-
-    def place(value: float | None) -> float:
-        return 0.5 if value is None else 0.5 + value / (2 * reach)
-
-    return tuple(
-        Tile(
-            split=split_label(row.scope),
-            arm=report.arm(row.arm).label,
-            against=report.arm(row.against).label,
-            value=points(difference),
-            interval=points_interval(difference),
-            verdict=verdict_text(row, report.claims),
-            tone=verdict_tone(row),
-            p=p_text(row.p_adjusted),
-            low=place(difference.low),
-            estimate=place(difference.value),
-            high=place(difference.high),
-        )
-        for row in rows
-        for difference in (row.success_difference,)
-    )
+    return Document(report, write_tiles(report), _facts(report), tuple(sections))
 
 
 def _facts(report: Report) -> str:
@@ -128,52 +83,93 @@ def _facts(report: Report) -> str:
 
 
 def _sections(report: Report) -> Iterator[ReportSection]:
-    has_several_seeds = any(arm.num_runs > 1 for arm in report.arms)
+    yield from _results(report)
+    yield from _costs(report)
+    yield from _details(report)
+    yield from _inputs(report)
+
+
+def _results(report: Report) -> Iterator[ReportSection]:
     lead = (
         "The environment decides whether an episode is a success. The rate is over valid episodes: "
         "a truncated one is not a success, one that broke is left out and counted under errors. "
-        "Brackets hold intervals, in the unit of the number before them."
+        "Brackets hold intervals, in the unit of the number before them. Where an arm has several "
+        "trainings, each task counts once, by its mean, and the rate of each training is beside "
+        "their number."
     )
-    if has_several_seeds:
-        lead += " Where an arm has several training seeds, each task counts once, by its mean."
-    turns = turn_table(report)
-    shown = [main_table(report), *(() if turns.is_empty else (turns,))]
-    if not turns.is_empty:
-        lead += (
-            " A repeated action was taken earlier in the episode after the same observation. An "
-            "answer is cut off when it reaches the token limit."
-        )
-    yield _section("success", "Success", lead, [plot_success(report)], shown)
+    tables = (main_table(report), repetition_table(report))
+    yield _section("success", "Success", lead, [plot_success(report)], tables)
 
     lead = (
         "Every arm met the same tasks, so arms are compared task by task, which removes the "
-        "difficulty of the tasks from the noise. The verdict follows the p-value that is adjusted "
-        "for all verdicts of the report."
+        "difficulty of the tasks from the noise. A claim about methods needs at least three "
+        "different trainings in one of the two arms. Otherwise only the two checkpoints are "
+        "compared: another training of the same method may come out the other way. The p-values "
+        f"are corrected for all {report.claims.num_verdicts} comparisons together."
     )
-    plots, tables = [plot_differences(report)], difference_tables(report)
-    yield _section("differences", "Paired differences", lead, plots, tables)
+    plots = [plot_forest(report, block) for block in BLOCKS if block != "base"]
+    yield _section("differences", "Differences", lead, plots, difference_tables(report))
 
+
+def _costs(report: Report) -> Iterator[ReportSection]:
+    lead = (
+        "Whether less training is enough: what each training took beside what it reached. Shares "
+        f"are of what {report.arm(report.reference).label} took."
+    )
+    yield _section("cost", "Cost beside success", lead, [plot_cost(report)], [cost_table(report)])
+
+    lead = (
+        "Arms with the same selector and settings that differ in the share of supervised steps "
+        "are one curve. Nothing is corrected for the number of points."
+    )
+    plots, tables = [plot_curves(report)], [curve_table(report)]
+    yield _section("curves", "Success over budget", lead, plots, tables)
+
+
+def _details(report: Report) -> Iterator[ReportSection]:
+    lead = (
+        "The easiest for "
+        f"{report.arm(report.reference).label} first. Few tasks make wide intervals, and nothing "
+        "is corrected for the number of rows: this is for exploring, not for claims. The last "
+        "column is the probability that a training of the arm has a higher rate than one of "
+        f"{report.arm(report.reference).label}; it is there from three trainings on."
+    )
+    plots = [plot_units(report, scope) for scope in report.scopes]
+    tables = [unit_table(report, scope) for scope in report.scopes]
+    yield _section("units", "Environments and levels", lead, plots, tables)
+
+    lead = (
+        "What the episodes record about their ends. A sign is counted where at least half of the "
+        "turns show it; for cut answers, where one does. A repeated action was taken earlier in "
+        "the episode after the same observation. A sign is not a cause: it may stand beside the "
+        "reason of the failure."
+    )
+    tables = [ending_table(report), sign_table(report), turn_table(report)]
+    tables += [split_table(report), example_table(report)]
+    yield _section("failures", "What failed, and why", lead, tables=tables)
+
+    lead = (
+        "Standard questions, asked with atlas evaluate --skills: does a model still answer them "
+        "after it was tuned as an agent? The differences are paired by item and are not corrected "
+        "for their number."
+    )
+    yield _section("skills", "Base skills before and after", lead, tables=[skill_table(report)])
+
+    lead = (
+        "Arms whose selector and ratio are those of the paper. The paper has other models and "
+        "environments, so the rates cannot be compared; the differences from training on all steps "
+        "can, with care: those of the paper are differences of single runs."
+    )
+    yield _section("paper", "Beside the paper", lead, tables=[paper_table(report)])
+
+
+def _inputs(report: Report) -> Iterator[ReportSection]:
     lead = (
         "What each arm was trained on. The loss was computed on supervised steps and tokens; the "
         "rest of each trajectory was context."
     )
-    silenced = silencing_table(report)
-    shown = [budget_table(report), *(() if silenced.is_empty else (silenced,))]
+    shown = [budget_table(report), silencing_table(report)]
     yield _section("budgets", "Arms and budgets", lead, tables=shown)
-
-    lead = (
-        "The same success rates by group of tasks, the easiest for "
-        f"{report.arm(report.reference).label} first. Few tasks per group make wide intervals, and "
-        "nothing is tested here: this is for exploring, not for claims."
-    )
-    plots = [plot_groups(report, split) for split in report.splits]
-    yield _section(
-        "groups",
-        "Task groups",
-        lead,
-        plots,
-        [group_table(report, split) for split in report.splits],
-    )
 
     lead, *items = report.label_origin
     plots, tables = [plot_arm_positions(report)], (kind_table(report), position_table(report))
@@ -184,7 +180,8 @@ def _sections(report: Report) -> Iterator[ReportSection]:
 
     lead = (
         "report.json holds every number of this report with the run, the file and the field that "
-        f"it was computed from. Resampling used seed {report.seed}."
+        "it was computed from. The folder tables/ holds the same as CSV, with one row for each "
+        f"number; episodes.csv has every episode. Resampling used seed {report.seed}."
     )
     versions = {versions_text(run) for run in report.runs}
     if len(versions) == 1:

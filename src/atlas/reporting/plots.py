@@ -21,18 +21,15 @@ from atlas.presenting.marks import (
     write_title,
 )
 from atlas.presenting.position_plot import PositionPanel, draw_positions
-from atlas.presenting.svg import BAND, INK, MUTED, RULE, Plot, drawing, finish_plot
+from atlas.presenting.svg import INK, MUTED, RULE, Plot, drawing, finish_plot
 from atlas.presenting.wording import (
-    MINUS,
     PERCENT,
     percent,
     percent_interval,
-    points,
-    points_interval,
 )
 from atlas.reporting.arm_styles import styled_arms
 from atlas.reporting.report import ArmReport, Report
-from atlas.reporting.tables import groups_in_order
+from atlas.reporting.tables import shown_rate
 from atlas.reporting.verdicts import split_label
 from atlas.statistics.estimate import Estimate
 
@@ -51,11 +48,11 @@ LANE, MARGIN = 0.135, 0.12
 
 
 def plot_success(report: Report) -> Plot:
-    """Success rate with interval, a panel for each split."""
+    """Success rate with interval, a panel for each scope."""
     arms = styled_arms(report)
     panels = [
-        [(arm, style, arm.results[index].total.success_rate) for arm, style in arms]
-        for index in range(len(report.splits))
+        [(arm, style, shown_rate(report, arm.scopes[index])) for arm, style in arms]
+        for index in range(len(report.scopes))
     ]
     reference = next(index for index, arm in enumerate(report.arms) if arm.name == report.reference)
 
@@ -71,71 +68,6 @@ def plot_success(report: Report) -> Plot:
     words = (percent, percent_interval)
     title = "Success rate of each arm"
     return _draw_panels("success", title, caption, report, panels, words, finish)
-
-
-def plot_differences(report: Report) -> Plot | None:
-    """Paired differences from the reference, a panel for each split; None without comparisons."""
-    arms = {arm.name: (arm, style) for arm, style in styled_arms(report)}
-    panels = [
-        [
-            (*arms[row.arm], row.success_difference)
-            for row in report.comparisons
-            if row.block == "reference" and row.scope == scope.name
-        ]
-        for scope in report.scopes
-    ]
-    if not panels[0]:
-        return None
-    limits = [
-        abs(limit) for panel in panels for _, _, number in panel for limit in number.limits or ()
-    ]
-    reach = max([0.05, *limits]) * 1.08
-
-    def in_points(value: float, _: float) -> str:
-        return "0" if abs(value) < 1e-9 else f"{100 * value:+.0f}".replace("-", MINUS)
-
-    def finish(axes: Axes, panel: PanelRows) -> None:
-        axes.set_xlim(-reach, reach)
-        axes.xaxis.set_major_formatter(in_points)
-        axes.xaxis.grid(True, color=RULE, linewidth=0.7)
-        axes.axvline(0, color=INK, linewidth=1.0, zorder=1)
-
-    label = report.arm(report.reference).label
-    caption = (
-        f"Success rate minus that of {label} on the same tasks, in percentage points, with "
-        f"{100 * report.confidence:g}{PERCENT} interval. Right of the line the arm is higher."
-    )
-    title, words = f"Difference to {label}", (points, points_interval)
-    return _draw_panels("differences", title, caption, report, panels, words, finish)
-
-
-def plot_groups(report: Report, split: str) -> Plot | None:
-    """Success per task group on one split, all arms in each row; None without groups."""
-    index, groups = report.splits.index(split), groups_in_order(report, split)
-    if not groups:
-        return None
-    name, arms = f"groups-{index + 1}", styled_arms(report)
-    title = f"Success per task group, {split_label(split)}"
-    plot_height = len(groups) * (LANE * len(arms) + 0.12)
-    top, bottom, column = 0.34 + 0.2 * ((len(arms) - 1) // 5), 0.28, name_column(groups)
-    height, width = plot_height + top + bottom, WIDTH - column - MARGIN
-    with drawing(name):
-        figure = new_figure(height)
-        axes = add_axes(figure, column, bottom, width, plot_height)
-        name_rows(axes, groups, column)
-        use_percent_axis(axes)
-        figure.text(0, 1, split_label(split), va="top", fontsize=8.5, fontweight="bold", color=INK)
-        band: dict[str, Any] = {"clip_on": False, "color": BAND, "linewidth": 0, "zorder": 0}
-        for row, group in enumerate(groups):
-            if row % 2 == 0:
-                axes.axhspan(row - 0.5, row + 0.5, xmin=-column / width, **band)
-            for position, (arm, style) in enumerate(arms):
-                offset = (position - (len(arms) - 1) / 2) * LANE * len(groups) / plot_height
-                rate = arm.results[index].groups[group].success_rate
-                draw_estimate(axes, row + offset, rate, style, size=5.2)
-        draw_legend(figure, [mark_handle(arm.label, style) for arm, style in arms])
-        described = "The numbers are those of the table with the same name."
-        return finish_plot(figure, name, title, _rate_caption(report), described)
 
 
 def plot_arm_positions(report: Report) -> Plot | None:
@@ -217,7 +149,7 @@ def _draw_panels(
     words: Words,
     finish: Callable[[Axes, PanelRows], None],
 ) -> Plot:
-    """A panel for each split, a row for each arm.
+    """A panel for each scope, a row for each arm.
 
     A row has the arm's name at the left, the mark with its interval, and the number in words.
     """
@@ -228,11 +160,11 @@ def _draw_panels(
     line_height, left = TOP + plot_height + BOTTOM, name_column(names)
     width = (WIDTH - left - columns * WORDS_COLUMN - (columns - 1) * PANEL_GAP) / columns
     height = num_lines * line_height
-    splits = [split_label(split) for split in report.splits]
+    scopes = [split_label(scope.name) for scope in report.scopes]
     described = []
     with drawing(name):
         figure = new_figure(height)
-        for place, (split, panel) in enumerate(zip(splits, panels, strict=True)):
+        for place, (scope, panel) in enumerate(zip(scopes, panels, strict=True)):
             line, column = divmod(place, columns)
             start = left + column * (width + WORDS_COLUMN + PANEL_GAP)
             bottom = (num_lines - line - 1) * line_height + BOTTOM
@@ -240,7 +172,7 @@ def _draw_panels(
             name_rows(axes, names, left)
             axes.tick_params(axis="y", labelleft=column == 0)
             finish(axes, panel)
-            write_title(axes, split)
+            write_title(axes, scope)
             at_right = axes.get_yaxis_transform()
             beside: dict[str, Any] = {"transform": at_right, "va": "center_baseline"}
             sentences = []
@@ -252,5 +184,5 @@ def _draw_panels(
                 axes.text(edge, row, value, fontweight="bold", color=INK, **beside)
                 edge += VALUE_COLUMN / width
                 axes.text(edge, row, interval, fontsize=7, color=MUTED, **beside)
-            described.append(f"{split}: {', '.join(sentences)}")
+            described.append(f"{scope}: {', '.join(sentences)}")
         return finish_plot(figure, name, title, caption, "; ".join(described))

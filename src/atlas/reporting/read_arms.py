@@ -25,8 +25,9 @@ from atlas.reporting.arms import (
     Training,
     TrainingData,
 )
-from atlas.reporting.config import ArmConfig, ReportConfig
+from atlas.reporting.config import SKILLS_COMMAND, ArmConfig, ReportConfig
 from atlas.reporting.identities import identities_of, refuse_same_trainings
+from atlas.reporting.read_skills import check_skills, read_skills
 from atlas.reporting.report import LossCurve
 from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.readers import read_selections, read_trajectories
@@ -73,7 +74,12 @@ class _RunReader:
         evaluations = {
             split: self._read_evaluation(arm, number, split, training) for split in run.evaluations
         }
-        return SeedRun(training, evaluations, identities_of(training, evaluations.values()))
+        skills = None
+        if run.skills is not None:
+            manifest = self.manifest(run.skills, (SKILLS_COMMAND,))
+            skills = read_skills(RunFolder(f"{name}/skills", run.skills, manifest), training)
+        identities = identities_of(training, evaluations.values())
+        return SeedRun(training, evaluations, identities, skills)
 
     def _read_evaluation(
         self, arm: ArmConfig, number: int, split: str, training: Training | None
@@ -144,6 +150,7 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
         runs = [reader.read_run(arm, number) for number in range(1, len(arm.runs) + 1)]
         refuse_same_trainings(arm.name, runs)
         arms.append(Arm(arm, tuple(runs)))
+    check_skills(arms)
     expected = next(arm for arm in arms if arm.name == config.reference).runs[0].evaluations
     return tuple(_align_arm(arm, config.reference, expected) for arm in arms)
 

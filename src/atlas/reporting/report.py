@@ -15,7 +15,9 @@ from pydantic_core import from_json
 from atlas.errors import DataError
 from atlas.records import CriticalKind, Record
 from atlas.reporting.claim_settings import Average
+from atlas.reporting.failures import ScopeEndings
 from atlas.reporting.position_bins import PositionBin
+from atlas.reporting.training_method import TrainingMethod
 from atlas.statistics.estimate import Estimate
 
 REPORT_FILE = "report.json"
@@ -192,6 +194,20 @@ class LossCurve(Record):
     source: str
 
 
+class SkillResult(Record):
+    """The accuracy of an arm on a standard task, and its difference from the untuned model.
+
+    Both are means over the arm's runs. There is no difference without an untuned model; `claim`
+    says what it is about.
+    """
+
+    task: str
+    num_items: int
+    accuracy: SourcedEstimate
+    difference: SourcedEstimate | None = None
+    claim: ClaimKind | None = None
+
+
 class ArmReport(Record):
     """Everything about one arm.
 
@@ -202,12 +218,15 @@ class ArmReport(Record):
     label: str
     role: Role
     num_runs: int
+    method: TrainingMethod | None = None
     budget: Budget | None
     silencing: Silencing | None = None
     results: tuple[SplitResult, ...]
     scopes: tuple[ScopeResult, ...]
     selection: SelectionProfile | None
     losses: tuple[LossCurve, ...]
+    endings: tuple[ScopeEndings, ...] = ()
+    skills: tuple[SkillResult, ...] = ()
 
 
 class BrokenAsFailed(Record):
@@ -260,6 +279,31 @@ class ArmComparison(Record):
     num_lower: int
     num_tied: int
     broken_as_failed: BrokenAsFailed | None
+
+
+class UnitArm(Record):
+    """One arm on one unit: its rate, and how it compares with the reference.
+
+    `improvement` is the probability that a training of the arm has a higher rate than one of the
+    reference; it is None with fewer than three trainings. `claim` says what the difference is
+    about. All are None for the reference.
+    """
+
+    arm: str
+    success_rate: SourcedEstimate
+    difference: SourcedEstimate | None = None
+    claim: ClaimKind | None = None
+    improvement: SourcedEstimate | None = None
+
+
+class UnitReport(Record):
+    """All arms on one environment of a scope or, where a scope has only one, on one task group."""
+
+    scope: str
+    kind: Literal["environment", "group"]
+    unit: str
+    num_tasks: int
+    arms: tuple[UnitArm, ...]
 
 
 class Note(Record):
@@ -322,6 +366,7 @@ class Report(Record):
     arms: tuple[ArmReport, ...]
     seed_noise: tuple[SeedNoise, ...]
     comparisons: tuple[ArmComparison, ...]
+    units: tuple[UnitReport, ...] = ()
     runs: tuple[RunReport, ...]
 
     def arm(self, name: str) -> ArmReport:

@@ -7,7 +7,7 @@ block).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,6 @@ CHUNK_ELEMENTS = 2_000_000
 TINY = 1e-12
 
 Floats = NDArray[np.float64]
-# Sums over units [..., K] -> values [...].
-Statistic = Callable[[Floats], Floats]
 
 
 def mean_per_task(values: Floats) -> Floats:
@@ -56,22 +54,6 @@ def resample_means(
         valid = ~np.isnan(drawn)
         means.append(divide(np.where(valid, drawn, 0.0).sum(axis=1), valid.sum(axis=1)))
     return np.concatenate(means)
-
-
-def estimate_statistics(units: Floats, statistics: list[Statistic], seed: int) -> list[Estimate]:
-    """The value of each statistic of the sums over units [U, K], with its 95 % interval.
-
-    All statistics see the same resamples. Numbers are rounded to six digits.
-    """
-    total, drawn = units.sum(axis=0), _resample_sums(units, seed)
-    return [_estimate(statistic, total, drawn) for statistic in statistics]
-
-
-def bootstrap_ratio(parts: Floats, wholes: Floats, seed: int) -> Estimate:
-    """The ratio (sum of parts) / (sum of wholes) over units [U], with its 95 % interval."""
-    units = np.stack([parts, wholes], axis=1) if len(parts) else np.zeros((0, 2))
-    [estimate] = estimate_statistics(units, [lambda sums: divide(sums[..., 0], sums[..., 1])], seed)
-    return estimate
 
 
 def percentile_interval(value: float, drawn: Floats, confidence: float) -> Estimate:
@@ -119,25 +101,6 @@ def _mean_over_runs(values: Floats, draws: Floats) -> Floats:
     """[R, T] and how often each run is drawn [C, R] -> [C, T], NaN where none is valid."""
     valid = ~np.isnan(values)
     return divide(draws @ np.where(valid, values, 0.0), draws @ valid)
-
-
-def _resample_sums(units: Floats, seed: int) -> Floats:
-    """[U, K] -> sums over as many units, drawn with replacement [NUM_RESAMPLES, K]."""
-    num_units = len(units)
-    if num_units == 0:
-        return np.full((NUM_RESAMPLES, units.shape[1]), np.nan)
-    rng = np.random.default_rng(seed)
-    shares = np.full(num_units, 1 / num_units)
-    sizes = _block_sizes(NUM_RESAMPLES, num_units)
-    return np.concatenate([rng.multinomial(num_units, shares, size=size) @ units for size in sizes])
-
-
-def _estimate(statistic: Statistic, total: Floats, drawn: Floats) -> Estimate:
-    value = round_known(statistic(total))
-    if value is None:
-        return Estimate()
-    low, high = percentile_interval(value, statistic(drawn), CONFIDENCE).limits or (np.nan, np.nan)
-    return Estimate(value=value, low=round_known(low), high=round_known(high))
 
 
 def _block_sizes(num_resamples: int, num_units: int) -> Iterator[int]:

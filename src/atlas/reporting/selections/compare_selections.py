@@ -34,6 +34,7 @@ from atlas.reporting.selections.measure_selections import (
 from atlas.reporting.selections.plot_positions import plot_selected_positions
 from atlas.reporting.selections.selection_comparison import SelectionComparison
 from atlas.reporting.selections.selection_tables import comparison_markdown
+from atlas.statistics.agreement import task_of
 from atlas.statistics.bootstrap import CONFIDENCE
 from atlas.store.readers import limits_of, read_selections, read_trajectories
 from atlas.store.record_files import write_text
@@ -75,7 +76,6 @@ class CompareConfig(Config):
     )
     tools: Annotated[str | None, BY_CONTENT] = Field(default=None, description=TOOLS_HELP)
     plot: bool = Field(default=True, description="draw positions.svg (needs matplotlib)")
-    seed: int = Field(default=0, description="seed of the bootstrap")
 
     @field_validator("selections")
     @classmethod
@@ -90,7 +90,7 @@ class CompareConfig(Config):
         return selections
 
     def needed_extras(self) -> tuple[str, ...]:
-        return ("report",) * self.plot + ("train",) * (self.tokenizer is not None)
+        return ("report",) + ("train",) * (self.tokenizer is not None)
 
 
 def compare_selections(config: CompareConfig, out: StrPath) -> Manifest:
@@ -156,11 +156,13 @@ def _without_paths(config: CompareConfig, out: Path) -> CompareConfig:
 def _write(
     run: Run, config: CompareConfig, trajectories: Path, selections: Mapping[str, Selections]
 ) -> Manifest:
-    lengths = _measure_all(config, read_trajectories(trajectories))
-    profiles = [measure_selection(*each, lengths, config.seed) for each in selections.items()]
-    pairs = [measure_pair(*pair, selections, config.seed) for pair in combinations(selections, 2)]
+    tasks: dict[str, str] = {}
+    lengths = _measure_all(config, _note_tasks(read_trajectories(trajectories), tasks))
+    profiles = [measure_selection(*each, lengths, tasks) for each in selections.items()]
+    pairs = [measure_pair(*pair, selections, tasks) for pair in combinations(selections, 2)]
     comparison = SelectionComparison(
         num_trajectories=len(lengths),
+        num_tasks=len(set(tasks.values())),
         num_steps=sum(map(len, lengths.values())),
         measure="tokens" if config.tokenizer else "characters",
         confidence=CONFIDENCE,
@@ -175,6 +177,7 @@ def _write(
     run.write_problems(_problems(selections))
     summary = {
         "trajectories": comparison.num_trajectories,
+        "tasks": comparison.num_tasks,
         "steps": comparison.num_steps,
         "selections": len(profiles),
         "pairs": len(pairs),
@@ -189,6 +192,13 @@ def _problems(selections: Mapping[str, Selections]) -> Iterator[Problem]:
             if selection.problem is not None:
                 where = f"{name}: trajectory {id_}"
                 yield Problem(where=where, reason=selection.problem, item=id_)
+
+
+def _note_tasks(trajectories: Iterable[Trajectory], tasks: dict[str, str]) -> Iterator[Trajectory]:
+    """The trajectories, while `tasks` gets the task of each by its id."""
+    for trajectory in trajectories:
+        tasks[trajectory.id] = task_of(trajectory)
+        yield trajectory
 
 
 def _measure_all(config: CompareConfig, trajectories: Iterable[Trajectory]) -> dict[str, Lengths]:

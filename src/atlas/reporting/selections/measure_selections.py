@@ -16,7 +16,7 @@ from atlas.reporting.selections.selection_comparison import (
     SelectionPair,
 )
 from atlas.statistics.agreement import Agreement, Overlap, measure_agreement
-from atlas.statistics.bootstrap import bootstrap_ratio
+from atlas.statistics.jackknife import ratio_of_sums, sum_by_unit
 
 # By trajectory id.
 Selections = Mapping[str, Selection]
@@ -25,16 +25,18 @@ Lengths = tuple[float, ...]
 
 
 def measure_selection(
-    name: str, selections: Selections, lengths: Mapping[str, Lengths], seed: int
+    name: str, selections: Selections, lengths: Mapping[str, Lengths], tasks: Mapping[str, str]
 ) -> ComparedSelection:
-    """Measure a selection; `lengths` are the lengths of the steps, by trajectory id."""
+    """Measure a selection; `lengths` of the steps and `tasks` are by trajectory id."""
     known = [
         (selection, lengths[id_])
         for id_, selection in selections.items()
         if selection.problem is None
     ]
     # Per trajectory: supervised, all, supervised by random draws, positions, number selected.
-    sums = np.array([_sums(*pair) for pair in known], dtype=np.float64).reshape(-1, 5)
+    rows = np.array([_sums(*pair) for pair in known], dtype=np.float64).reshape(-1, 5)
+    sums = sum_by_unit(rows, [tasks[selection.trajectory_id] for selection, _ in known])
+    share = 0.0, 1.0
     steps = [step for selection, _ in known for step in selection.critical_steps]
     kinds = {kind: sum(kind in step.kinds for step in steps) for kind in CRITICAL_KINDS}
     total = sums[:, 1].sum()
@@ -46,17 +48,19 @@ def measure_selection(
         num_steps=sum(len(sizes) for _, sizes in known),
         num_selected=len(steps),
         kinds={kind: number for kind, number in kinds.items() if number},
-        supervised_share=bootstrap_ratio(sums[:, 0], sums[:, 1], seed),
+        supervised_share=ratio_of_sums(sums[:, 0], sums[:, 1], share),
         random_supervised_share=round(float(sums[:, 2].sum() / total), 6) if total else None,
-        mean_position=bootstrap_ratio(sums[:, 3], sums[:, 4], seed),
+        mean_position=ratio_of_sums(sums[:, 3], sums[:, 4], share),
         bins=count_positions(selection for selection, _ in known),
     )
 
 
 def measure_pair(
-    first: str, second: str, selections: Mapping[str, Selections], seed: int
+    first: str, second: str, selections: Mapping[str, Selections], tasks: Mapping[str, str]
 ) -> SelectionPair:
     """Measure two selections on the trajectories for which neither has a problem.
+
+    `tasks` are the units, by trajectory id.
 
     Raises:
         DataError: they have no such trajectory.
@@ -73,7 +77,9 @@ def measure_pair(
         )
 
     def agreement(part: int | None = None) -> Agreement:
-        return measure_agreement((_overlap(*pair, part) for pair in both), seed)
+        return measure_agreement(
+            _overlap(one, other, tasks[one.trajectory_id], part) for one, other in both
+        )
 
     return SelectionPair(
         first=first,
@@ -99,14 +105,16 @@ def _sums(selection: Selection, sizes: Lengths) -> tuple[float, ...]:
     )
 
 
-def _overlap(one: Selection, other: Selection, part: int | None) -> Overlap:
+def _overlap(one: Selection, other: Selection, task: str, part: int | None) -> Overlap:
     """The chosen steps of a trajectory, or of one of its `PARTS`."""
-    inside = frozenset(
-        index
-        for index in range(one.num_steps)
-        if part is None or part_of(index, one.num_steps, len(PARTS)) == part
-    )
-    return Overlap(one.trajectory_id, one.indices & inside, other.indices & inside, len(inside))
+    inside = None
+    if part is not None:
+        inside = frozenset(
+            index
+            for index in range(one.num_steps)
+            if part_of(index, one.num_steps, len(PARTS)) == part
+        )
+    return Overlap(task, one.indices, other.indices, one.num_steps, inside)
 
 
 def _kind_overlaps(

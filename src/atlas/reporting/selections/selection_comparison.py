@@ -63,6 +63,7 @@ class SelectionComparison(Record):
 
     version: Literal[1] = 1
     num_trajectories: int
+    num_tasks: int
     num_steps: int
     measure: Measure
     confidence: float

@@ -22,15 +22,17 @@ from atlas.terminal.visible_text import print_whole
 
 NOTES = (
     "Kappa is Cohen's kappa over all steps pooled. 'By chance' is the exact mean of two random "
-    "draws of as many steps from each trajectory. 'Beyond chance' is (common − chance) / (most "
-    "possible − chance): 0 is chance level, 1 is the maximum that the two budgets allow. Precision "
+    "draws of as many steps from each trajectory; 'by position' is that of two selectors that know "
+    "only where in a trajectory each selection tends to choose. 'Beyond chance' and 'beyond "
+    "position' are (common − chance) / (most possible − chance): 0 is chance level, 1 is the "
+    "maximum that the two budgets allow. No interval is given below 20 tasks. Precision "
     "is the share of the first selection's steps that the second also chose; recall is the share "
     "of the second's steps that the first also chose. Mean position is 0 at the start of a "
     "trajectory and 1 at its end; random draws have 0.5."
 )
 PAIR_COLUMNS = (
-    *("first", "second", "trajectories", "common", "by chance", "kappa", "by chance"),
-    *("Jaccard", "by chance", "precision", "recall", "beyond chance"),
+    *("first", "second", "tasks", "common", "by chance", "by position", "kappa", "by chance"),
+    *("Jaccard", "by chance", "precision", "recall", "beyond chance", "beyond position"),
 )
 
 
@@ -43,10 +45,17 @@ def comparison_tables(comparison: SelectionComparison) -> Iterator[Table]:
     yield text_table("Agreement", PAIR_COLUMNS, map(_pair_row, pairs))
     columns = ("first", "second", *pairs[0].by_position)
     by_position = (
-        (pair.first, pair.second, *(_both(part.kappa) for part in pair.by_position.values()))
+        (
+            pair.first,
+            pair.second,
+            *(
+                f"{_both(part.kappa)} ({_number(part.chance_kappa)})"
+                for part in pair.by_position.values()
+            ),
+        )
         for pair in pairs
     )
-    yield text_table("Kappa by position", columns, by_position)
+    yield text_table("Kappa by position (by chance)", columns, by_position)
     by_kind = _kind_table(comparison)
     if not by_kind.is_empty:
         yield by_kind
@@ -63,8 +72,8 @@ def comparison_markdown(comparison: SelectionComparison, plot: Plot | None = Non
     """All tables and the plot as a Markdown document, with notes on how to read them."""
     facts = (
         f"{len(comparison.profiles)} selections of {comparison.num_trajectories:,} trajectories "
-        f"with {comparison.num_steps:,} steps. In brackets: {100 * comparison.confidence:g} % "
-        "intervals of a bootstrap over trajectories."
+        f"of {comparison.num_tasks:,} tasks with {comparison.num_steps:,} steps. In brackets: "
+        f"{100 * comparison.confidence:g} % intervals of a jackknife over tasks."
     )
     lines = ["# Selections compared", "", facts, ""]
     for table in comparison_tables(comparison):
@@ -109,12 +118,14 @@ def _selection_row(profile: ComparedSelection) -> tuple[str, ...]:
 
 def _pair_row(pair: SelectionPair) -> tuple[str, ...]:
     agreement = pair.agreement
+    by_position = agreement.expected_by_position
     return (
         pair.first,
         pair.second,
-        f"{agreement.num_trajectories:,}",
+        f"{agreement.num_units:,}",
         f"{agreement.num_both:,}",
         f"{agreement.expected_both:,.1f}",
+        DASH if by_position is None else f"{by_position:,.1f}",
         _both(agreement.kappa),
         _number(agreement.chance_kappa),
         _number(agreement.jaccard.value),
@@ -122,6 +133,7 @@ def _pair_row(pair: SelectionPair) -> tuple[str, ...]:
         _number(agreement.precision.value),
         _number(agreement.recall.value),
         _both(agreement.beyond_chance),
+        _both(agreement.beyond_position),
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from atlas.records import Selection, Trajectory
 from atlas.selection.budget import best_indices
 from atlas.selection.learned.model import HeldOutQuality
-from atlas.statistics.agreement import Overlap, measure_agreement
+from atlas.statistics.agreement import Overlap, measure_agreement, task_of
 
 BINS = 10
 DIGITS = 6
@@ -38,19 +38,18 @@ class LabeledTrajectory:
 
 
 def measure_quality(
-    examples: Sequence[LabeledTrajectory], probabilities: Sequence[Sequence[float]], seed: int
+    examples: Sequence[LabeledTrajectory], probabilities: Sequence[Sequence[float]]
 ) -> HeldOutQuality:
     """Measure on held-out trajectories, each at the budget that its labels had.
 
     Args:
         probabilities: for each step of each trajectory.
-        seed: seed of the bootstrap over tasks.
     """
     overlaps = []
     for one, given in zip(examples, probabilities, strict=True):
         best = frozenset(best_indices(given, one.label.budget))
-        overlaps.append(Overlap(one.task, best, one.label.indices, len(given)))
-    agreement = measure_agreement(overlaps, seed)
+        overlaps.append(Overlap(task_of(one.trajectory), best, one.label.indices, len(given)))
+    agreement = measure_agreement(overlaps)
     predicted = np.concatenate(probabilities)
     labels = np.concatenate([example.is_chosen for example in examples]).astype(np.float64)
     share = agreement.num_second / agreement.num_steps

@@ -112,7 +112,7 @@ def _write_model(
         [example.trajectory for example in trained], chosen, folds, config.max_words, embeddings
     )
     score = partial(StepScorer(regression).score, embedder=embedder)
-    quality = measure_quality(measured, _with_bar("measure", score, measured), config.seed)
+    quality = measure_quality(measured, _with_bar("measure", score, measured))
     model = LearnedModel(
         labels=trained[0].label.selector,
         num_trained_trajectories=len(trained),
@@ -166,7 +166,8 @@ def _with_bar(
 
 def _summary(model: LearnedModel) -> dict[str, Any]:
     agreement = model.agreement
-    measures = {"kappa", "chance_kappa", "precision", "chance_precision", "beyond_chance"}
+    measures = {"kappa", "chance_kappa", "precision", "chance_precision"}
+    measures |= {"beyond_chance", "beyond_position"}
     is_better = agreement.is_better_than_chance
     return {
         "trained_trajectories": model.num_trained_trajectories,

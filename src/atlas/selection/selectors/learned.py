@@ -20,6 +20,7 @@ from atlas.records import Trajectory
 from atlas.selection.learned.model import MODEL_FILE, LearnedModel, StepScorer, read_model
 from atlas.selection.learned.step_embeddings import Embeds
 from atlas.selection.selectors.base import PRECISIONS, Scores, SelectorContext
+from atlas.statistics.jackknife import FEWEST_UNITS
 from atlas.store.run_folders import Input, read_manifest
 
 
@@ -111,9 +112,14 @@ def _encoder(run: Path, model: LearnedModel) -> str | None:
 def _refusal(name: str, model: LearnedModel) -> str:
     agreement = model.agreement
     precision, chance = agreement.precision.value or 0.0, agreement.chance_precision or 0.0
+    by_position = (agreement.expected_by_position or 0.0) / max(1, agreement.num_first)
+    few = ""
+    if agreement.num_informative < FEWEST_UNITS:
+        few = f" (fewer than {FEWEST_UNITS}, so nothing can be shown)"
     return (
         f"the learned selector in {name} is not better than chance: on "
-        f"{agreement.num_trajectories} held-out trajectories of {agreement.num_units} tasks, "
-        f"{precision:.0%} of its steps were labeled, by chance {chance:.0%} would be. Label more "
-        "trajectories and train again, or set allow_chance=true to use it anyway."
+        f"{agreement.num_trajectories} held-out trajectories of {agreement.num_units} tasks{few}, "
+        f"{precision:.0%} of its steps were labeled; by chance {chance:.0%} would be, and "
+        f"{by_position:.0%} by their position alone. Label trajectories of more tasks and train "
+        "again, or set allow_chance=true to use it anyway."
     )

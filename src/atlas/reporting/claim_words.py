@@ -1,0 +1,32 @@
+"""The claim of a comparison beside its numbers: what it is about, what it says, what it could see.
+
+The two kinds of claims cannot be confused, with or without color. Only a claim about methods has
+a color; one about checkpoints says so in its words.
+"""
+
+from __future__ import annotations
+
+from atlas.presenting.table import Cell
+from atlas.reporting.report import ArmComparison, ClaimKind, Report
+from atlas.reporting.verdicts import verdict_text, verdict_tone
+
+ABOUT: dict[ClaimKind, str] = {
+    "methods": "about the methods",
+    "assumed": "about the methods, under an assumption",
+    "checkpoints": "about these checkpoints only",
+}
+
+
+def claim_text(row: ArmComparison, report: Report) -> str:
+    """`undecided (could have seen 9 points)`."""
+    text = verdict_text(row, report.claims)
+    if row.verdict == "undecided" and row.minimum_detectable is not None:
+        return f"{text} (could have seen {100 * row.minimum_detectable:.0f} points)"
+    if row.verdict == "no_difference":
+        return f"these checkpoints: {text}"
+    return text
+
+
+def claim_cell(row: ArmComparison, report: Report) -> Cell:
+    """The claim as a cell of a table."""
+    return Cell(claim_text(row, report), tone=verdict_tone(row))

@@ -1,0 +1,134 @@
+"""Report -> tables of differences: the claim of each comparison, and other averages."""
+
+from __future__ import annotations
+
+from atlas.presenting.table import Cell, RowGroup, Table, TableRow
+from atlas.presenting.wording import (
+    DASH,
+    PERCENT,
+    decimal,
+    decimal_interval,
+    p_text,
+    points,
+    points_interval,
+)
+from atlas.reporting.claim_settings import Average
+from atlas.reporting.claim_words import claim_cell
+from atlas.reporting.report import ArmComparison, Block, Report
+from atlas.reporting.tables import AVERAGE_LABELS
+from atlas.reporting.verdicts import split_label
+from atlas.statistics.estimate import Estimate
+
+BLOCKS: tuple[Block, ...] = ("primary", "reference", "focus", "base")
+
+
+def difference_tables(report: Report) -> tuple[Table, ...]:
+    """The differences of each block with their claims, and other averages if there are any."""
+    return (*(_difference_table(report, block) for block in BLOCKS), _average_table(report))
+
+
+def block_title(report: Report, block: Block) -> str:
+    """What the comparisons of a block have in common."""
+    one = {"reference": report.reference, "focus": report.focus, "base": report.base}.get(block)
+    name = report.arm(one).label if one else ""
+    return {
+        "primary": "The primary comparison",
+        "reference": f"Each arm minus {name}",
+        "focus": f"{name} minus each control",
+        "base": f"Each arm minus {name}",
+    }[block]
+
+
+def pair_label(report: Report, row: ArmComparison) -> str:
+    """The arm that a row of a block is about; both arms for the primary comparison."""
+    arm, against = report.arm(row.arm).label, report.arm(row.against).label
+    if row.block == "primary":
+        return f"{arm} − {against}"
+    return against if row.block == "focus" else arm
+
+
+def _difference_table(report: Report, block: Block) -> Table:
+    places = {arm.name: place for place, arm in enumerate(report.arms)}
+    rows = [row for row in report.comparisons if row.block == block]
+
+    def table_row(row: ArmComparison) -> TableRow:
+        success, score = row.success_difference, row.score_difference
+        cells = (
+            Cell(pair_label(report, row), "primary" if row.is_primary else ""),
+            Cell(points(success), points_interval(success)),
+            claim_cell(row, report),
+            Cell(_limit(row)),
+            Cell(p_text(row.p_adjusted), _raw_p(row)),
+            Cell(f"{row.num_higher} / {row.num_lower} / {row.num_tied}"),
+            Cell(decimal(score, sign=True), decimal_interval(score, sign=True)),
+        )
+        return TableRow(cells, places[row.against if block == "focus" else row.arm])
+
+    return Table(
+        caption=f"{block_title(report, block)}, on the same tasks",
+        columns=(
+            *("Against" if block == "focus" else "Arm", "Success, points", "What it says"),
+            *("Its limits", "p adjusted", "Higher / lower / same", "Score"),
+        ),
+        groups=tuple(
+            RowGroup(
+                split_label(scope.name),
+                tuple(table_row(row) for row in rows if row.scope == scope.name),
+            )
+            for scope in report.scopes
+        ),
+        text_columns=frozenset({2, 3}),
+        compact=True,
+    )
+
+
+def _raw_p(row: ArmComparison) -> str:
+    """The p-values before the correction."""
+    mid = "" if row.p_mid is None else f", mid-p {p_text(row.p_mid)}"
+    return "" if row.p_value is None else f"p {p_text(row.p_value)}{mid}"
+
+
+def _limit(row: ArmComparison) -> str:
+    """How far a claim reaches: what would have been seen, or which noise of seeds explains it."""
+    known = []
+    if row.claim == "checkpoints":
+        if row.verdict == "differ" and row.tipping_seed_sd is not None:
+            known.append(_tipping(100 * row.tipping_seed_sd))
+    elif row.seed_sd is not None:
+        known.append(f"SD of seeds {100 * row.seed_sd:.1f}")
+    if row.verdict in ("undecided", "no_difference") and row.minimum_detectable is not None:
+        known.append(f"could have seen {100 * row.minimum_detectable:.1f}")
+    return ", ".join(known) or DASH
+
+
+def _tipping(sd: float) -> str:
+    return f"chance if seeds vary by {sd:.1f}" if round(sd, 1) else "chance if seeds vary at all"
+
+
+def _average_table(report: Report) -> Table:
+    """The differences from the reference, averaged in each way; empty if there is only one."""
+    rows = [row for row in report.comparisons if row.block == "reference"]
+    averages = [name for name in AVERAGE_LABELS if any(name in row.averages for row in rows)]
+    places = {arm.name: place for place, arm in enumerate(report.arms)}
+
+    def cells(row: ArmComparison) -> tuple[Cell, ...]:
+        return (Cell(pair_label(report, row)), *(_cell(row, average) for average in averages))
+
+    groups = tuple(
+        RowGroup(
+            split_label(scope.name),
+            tuple(TableRow(cells(row), places[row.arm]) for row in rows if row.scope == scope.name),
+        )
+        for scope in report.scopes
+    )
+    return Table(
+        f"The same differences in other averages, points with {100 * report.confidence:g}{PERCENT} "
+        f"intervals; verdicts are about “{AVERAGE_LABELS[report.claims.average].lower()}”",
+        ("Arm", *(AVERAGE_LABELS[average] for average in averages)),
+        groups if len(averages) > 1 else (),
+    )
+
+
+def _cell(row: ArmComparison, average: Average) -> Cell:
+    difference = row.averages.get(average, Estimate())
+    return Cell(points(difference), points_interval(difference))
