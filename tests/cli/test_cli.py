@@ -72,7 +72,8 @@ OPTIONS = {
     "evaluate": "--out --model --player --base-url --env --suite --skills",
     "probe": "--trajectories --selection --out --model --player --env --dry-run",
     "report": "--out --results --format",
-    "run": "--out",
+    "plan": "--pilot",
+    "run": "--out --dry-run --pilot",
     "serve": "--env",
     "settings": "",
 }

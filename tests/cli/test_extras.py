@@ -134,6 +134,7 @@ def tuning() -> Iterator[tuple[str, str | None]]:
     yield f"evaluate --env no.such:World --model m {OUT}", "train"
     yield "serve --env babyai port=0", "openenv"
     yield f"report {OUT}", "report"
+    yield "plan", "report"
     yield f"run {RECIPE} {OUT}", "babyai"
     yield "show IN/import --selection IN/rules", None
     yield f"show IN/import --trajectory kitchen --tokens --tokenizer {MODEL}", "train"

@@ -97,6 +97,21 @@ def test_the_same_settings_give_the_same_episodes(
     ).read_bytes()
 
 
+def test_another_sampling_seed_plays_the_same_tasks_with_other_answers(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    sampled = {"temperature": 1.0}
+    for name, seeds in (("first", {}), ("again", {"sampling_seed": 1}), ("same", {})):
+        evaluate_agent(quick(tiny_model_folder, sampled, **seeds), tmp_path / name)
+    first, again, same = (episodes(tmp_path / name) for name in ("first", "again", "same"))
+    assert [episode.task for episode in again] == [episode.task for episode in first]
+    answers = [
+        [step.response for episode in run for step in episode.steps] for run in (first, again, same)
+    ]
+    assert answers[0] != answers[1]
+    assert answers[0] == answers[2]
+
+
 def test_an_interrupted_evaluation_plays_only_what_is_missing(
     tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,10 +93,10 @@ def write_run(
     command: str,
     config: dict[str, Any],
     inputs: dict[str, Input],
-    files: dict[str, Sequence[Any]],
+    files: Mapping[str, Sequence[Any]],
     summary: dict[str, Any],
 ) -> Path:
-    """A finished run folder; `files` holds records or plain rows by file name.
+    """A finished run folder; `files` holds records, plain rows or text by file name.
 
     Every setting of `config` decides the result, as in a stage's Config without marks.
     """
@@ -104,7 +104,10 @@ def write_run(
     kind = create_model("AnyConfig", __base__=Config, **fields)
     with start_run(path, command, kind(**config), inputs) as run:
         for name, rows in files.items():
-            if rows and isinstance(rows[0], dict):
+            (path / name).parent.mkdir(exist_ok=True)
+            if isinstance(rows, str):
+                (path / name).write_text(rows)
+            elif rows and isinstance(rows[0], dict):
                 (path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
             else:
                 write_records(path / name, rows)
@@ -153,7 +156,8 @@ def make_episodes(
         name = (
             f"babyai/train/{index}" if index < leaked_tasks else f"babyai/{split}/{group}/{index}"
         )
-        task = Task(id=name, environment="babyai", group=group_name or group, split=split)
+        own = f"{group_name} {index % 2}" if group_name else group
+        task = Task(id=name, environment="babyai", group=own, split=split)
         hard = random.Random(f"task {task.id}").gauss(0, 1.0)
         lot = random.Random(f"episode {arm} {seed} {task.id}")
         seed_luck = random.Random(f"training {arm} {seed}").gauss(0, 0.12)

@@ -178,10 +178,9 @@ def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_f
 
 def test_a_verdict_that_rests_on_broken_episodes_is_not_given() -> None:
     rng = np.random.default_rng(0)
-    values = draw(0.35, 3)
-    lucky = values.copy()
-    # The arm loses a quarter of its episodes, all of them failures.
-    lucky[(lucky == 0) & (rng.random(lucky.shape) < 0.4)] = np.nan
+    values, lucky = draw(0.35, 3), draw(0.35, 3, seed=1)
+    # The arm loses half of its failures, and none of its successes.
+    lucky[(lucky == 0) & (rng.random(lucky.shape) < 0.5)] = np.nan
     report = report_on((make_arm("all", {SPLIT: values}), make_arm("critical", {SPLIT: lucky})))
     row = only_row(report)
     assert row.p_value is not None
@@ -189,7 +188,7 @@ def test_a_verdict_that_rests_on_broken_episodes_is_not_given() -> None:
     assert row.verdict == "undecided"
     assert row.broken_as_failed is not None
     assert row.broken_as_failed.is_decisive
-    assert row.broken_as_failed.success_difference.value == pytest.approx(0, abs=1e-9)
+    assert row.broken_as_failed.success_difference.value == pytest.approx(0, abs=0.05)
     assert "the episodes that broke decide it" in report.headline
     whole = report_on((make_arm("all", {SPLIT: values}), arm("critical", 0.4, 3, seed=1)))
     assert only_row(whole).broken_as_failed is None

@@ -48,6 +48,7 @@ def test_its_settings_are_given_on_the_command_line(run: Path, tmp_path: Path) -
         "sentence": "the steps with the shortest responses",
         "asks_a_model": False,
         "model": None,
+        "draws": False,
     }
 
 

@@ -11,7 +11,6 @@ from atlas.statistics.agreement import Overlap, measure_agreement
 from atlas.statistics.bootstrap import bootstrap_ratio
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import bootstrap_interval
-from atlas.statistics.paired_difference import paired_bootstrap
 
 
 def limits(estimate: Estimate) -> tuple[float, float]:
@@ -23,13 +22,10 @@ def test_intervals_of_a_seed_are_these_numbers_on_every_machine() -> None:
     rng = np.random.default_rng(0)
     runs = (rng.random((3, 40)) < 0.4).astype(float)
     runs[0, 3] = np.nan
-    other = (rng.random(40) < 0.3).astype(float)
     one = bootstrap_interval(runs[1], seed=2, resamples=500)
     assert (one.value, *limits(one)) == pytest.approx((0.425, 0.25, 0.575))
     several = bootstrap_interval(runs, seed=2, resamples=500)
     assert (several.value, *limits(several)) == pytest.approx((0.3375, 0.175, 0.5))
-    paired = paired_bootstrap(runs, other, seed=2, resamples=500).difference
-    assert (paired.value, *limits(paired)) == pytest.approx((0.0125, -0.21445101351351, 0.225))
 
 
 def test_agreement_of_a_seed_is_these_numbers_on_every_machine() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-from atlas.cli.app import Settings, app, option, read_config, split_settings
+from atlas.cli.app import DryRun, Settings, app, option, read_config, split_settings
 from atlas.errors import ConfigError
 
 
@@ -17,15 +17,24 @@ def run(
         Path | None,
         option("--out", "The folder of all run folders, by default runs/NAME-OF-THE-RECIPE."),
     ] = None,
+    dry_run: DryRun = False,
+    pilot: Annotated[
+        Path | None,
+        option("--pilot", "The folder of a smaller experiment, whose stages give the times."),
+    ] = None,
 ) -> None:
     """Run an experiment from a recipe: collect, select, train and evaluate each arm, report."""
     from atlas.cli.exit_status import exit_if_nothing_worked
     from atlas.experiments.config import ExperimentConfig
+    from atlas.experiments.estimate_time import estimate_time
     from atlas.experiments.plan_experiment import plan_experiment
-    from atlas.experiments.registration import register_design
+    from atlas.experiments.registration import read_registration, register_design
     from atlas.experiments.run_stages import run_stages
+    from atlas.experiments.tell_costs import tell_costs
     from atlas.experiments.tell_registration import tell_registration
-    from atlas.reporting.report import read_report
+    from atlas.experiments.tell_time import tell_time, time_left, time_table
+    from atlas.presenting.table import terminal_table
+    from atlas.reporting.read_report import read_report
     from atlas.reporting.tables import format_main_table
     from atlas.terminal.console import SafeConsole
     from atlas.terminal.visible_text import print_text, print_whole, visible
@@ -45,12 +54,21 @@ def run(
         # Names of arms and splits come from the recipe.
         print_text(console, visible(text))
 
+    finished = {stage.out for stage in stages if stage.is_finished}
     counts = Counter(stage.title.partition(":")[0].partition(" ")[0] for stage in stages)
     parts = ", ".join(f"{name} {count}" for name, count in counts.items())
     line(
         f"{recipe}: {len(stages)} stages ({parts}), {config.processes} at a time, into {folder}; "
-        f"{sum(stage.is_finished for stage in stages)} are finished. Ctrl-C is safe."
+        f"{len(finished)} are finished. Ctrl-C is safe."
     )
+    if dry_run:
+        times = estimate_time(stages, folder, pilot)
+        print_whole(console, terminal_table(time_table(times)))
+        costs = tell_costs(stages)
+        told = tell_registration(plan, read_registration(folder))
+        for text in (*costs, *tell_time(times, config.processes), *told):
+            line(text)
+        return
     for text in tell_registration(plan, register_design(folder, plan.design)):
         line(text)
     done = []
@@ -58,6 +76,9 @@ def run(
         done.append((manifest, stage.out))
         seconds = f"{manifest.wall_seconds:7.1f} s"
         line(f"{number:3}/{len(stages)}  {stage.title:40} {seconds}  {stage.out}")
+        is_new = stage.out not in finished
+        if is_new and number < len(stages):
+            line(f"     {time_left(estimate_time(stages, folder, pilot), config.processes)}")
     report = stages[-1].out
     console.print()
     print_whole(console, format_main_table(read_report(report)))

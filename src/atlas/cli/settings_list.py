@@ -31,6 +31,7 @@ CONFIG_OF: dict[str, type[Config]] = {
     "evaluate --skills": atlas.SkillsConfig,
     "probe": atlas.ProbeConfig,
     "report": atlas.ReportConfig,
+    "plan": atlas.PlanConfig,
     "run": atlas.ExperimentConfig,
     "serve": ServeConfig,
 }

@@ -169,3 +169,25 @@ def report(
     options = options_of(results or [], split_settings(settings)[0]) | {"format": format_}
     tell(build_report(read_config(ReportConfig, settings, **options), out), out)
     say(f"open:      {out / 'report.html'}")
+
+
+@app.command()
+def plan(
+    settings: Settings = None,
+    pilot: Annotated[
+        list[Path] | None,
+        option(
+            "--pilot", "A run folder of report, or of evaluate (once per arm): the noise and time."
+        ),
+    ] = None,
+) -> None:
+    """Say how many tasks and seeds a comparison needs, and what they cost."""
+    from atlas.reporting.plan_comparison import PlanConfig, plan_comparison
+    from atlas.reporting.plan_table import plan_lines, plan_table
+    from atlas.terminal.visible_text import print_text, print_whole, visible
+
+    found = plan_comparison(read_config(PlanConfig, settings), pilot or ())
+    console = plain_console()
+    print_whole(console, plan_table(found))
+    for line in plan_lines(found):
+        print_text(console, visible(line))

@@ -68,7 +68,7 @@ def evaluate_agent(config: EvaluateConfig, out: StrPath) -> Manifest:
         ConfigError: unknown environment, player or split, or more episodes than it has tasks.
         ModelError: the model cannot be loaded or asked, or has no usable chat template.
     """
-    with OpenPlayer(config.player.name, config.model, config.seed) as player:
+    with OpenPlayer(config.player.name, config.model, config.player_seed) as player:
         return evaluate_with(player, config, out)
 
 
@@ -206,7 +206,7 @@ def _open_worker(
 ) -> Iterator[Callable[[Sequence[Task]], tuple[list[Trajectory], list[Usage]]]]:
     """Open one worker, which keeps its model and its worlds for all chunks."""
     with (
-        OpenPlayer(config.player.name, config.model, config.seed) as opened,
+        OpenPlayer(config.player.name, config.model, config.player_seed) as opened,
         Worlds.of(config.environment, config.worlds, config.limits) as worlds,
     ):
         player = _with_day(opened, config, day)
@@ -234,7 +234,9 @@ def _play_tasks(
     on_answer: Callable[[Usage], None],
 ) -> Iterator[Trajectory]:
     temperature = getattr(config.player.settings, "temperature", None)
-    source = Source(name="evaluate", details={"temperature": temperature, "seed": config.seed})
+    source = Source(
+        name="evaluate", details={"temperature": temperature, "seed": config.player_seed}
+    )
     openings = (Opening(task.id, task, source) for task in tasks)
 
     def count(answer: PlayerAnswer) -> None:

@@ -28,9 +28,9 @@ from atlas.models.local.load import (
 )
 from atlas.records import Record
 from atlas.shipped import shipped
+from atlas.statistics.checkpoint_difference import checkpoint_difference
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import wilson_interval
-from atlas.statistics.paired_difference import paired_bootstrap
 from atlas.store.record_files import read_records, write_records, write_text
 from atlas.store.run_folders import Manifest, read_manifest, run_input, start_run
 
@@ -85,7 +85,11 @@ class SkillItem(Record):
 
 
 class SkillMetrics(Record):
-    """The accuracy on one task; `difference` is to the baseline, on the same items."""
+    """The accuracy on one task; `difference` is to the baseline, on the same items.
+
+    `p_value` is that of McNemar's exact test. Both are about these two checkpoints: whether another
+    training would do the same is not asked.
+    """
 
     num_items: int
     score_name: str
@@ -217,5 +221,5 @@ def _measure(
             f"{baseline} has {len(before)} items of task '{task}', this run has {len(own)}, so "
             "they cannot be compared. Ask both models with the same tasks and limit."
         )
-    paired = paired_bootstrap(list(own.values()), [before[item] for item in own], 0)
-    return measured.model_copy(update={"difference": paired.difference, "p_value": paired.p_value})
+    paired = checkpoint_difference(list(own.values()), [before[item] for item in own])
+    return measured.model_copy(update={"difference": paired.difference, "p_value": paired.p_exact})

@@ -81,7 +81,7 @@ def evaluate_suite(config: EvaluateSuiteConfig, out: StrPath) -> Manifest:
     """
     out = Path(out)
     entries = {name: config.of_entry(name, entry) for name, entry in config.suite.entries.items()}
-    with OpenPlayer(config.player.name, config.model, config.seed) as player:
+    with OpenPlayer(config.player.name, config.model, config.player_seed) as player:
         inputs = {"model": player.describe(out)}
         with start_run(out, COMMAND, config, inputs) as run:
             if run.finished:

@@ -26,6 +26,12 @@ class PlayConfig(WorkersConfig):
         description="a player listed below, or your own as package.module:Class",
     )
     seed: int = Field(default=0, ge=0, description="seed for the choice of tasks, and for sampling")
+    sampling_seed: int | None = Field(
+        default=None,
+        ge=0,
+        description="seed for sampling, if it differs from `seed`: the same tasks are played again "
+        "with other answers, as a repetition",
+    )
     worlds: Annotated[int, SPEED_ONLY] = Field(
         default=64,
         ge=1,
@@ -36,3 +42,8 @@ class PlayConfig(WorkersConfig):
     episode_limits: EpisodeLimits = Field(
         default=EpisodeLimits(), description="limits of one episode, for any environment"
     )
+
+    @property
+    def player_seed(self) -> int:
+        """The seed with which the player samples."""
+        return self.seed if self.sampling_seed is None else self.sampling_seed

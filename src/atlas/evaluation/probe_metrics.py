@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from atlas.records import CriticalKind, Record
+from atlas.statistics.checkpoint_difference import checkpoint_difference
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import bootstrap_interval
-from atlas.statistics.paired_difference import paired_bootstrap
 
 # Below this number of trajectories no interval is given.
 MIN_UNITS = 10
 
 
 class Gain(Record):
-    """Success after minus success before; `p_value` is of no difference."""
+    """Success after minus success before; `p_value` is of no difference, by flipping signs."""
 
     difference: Estimate
     p_value: float | None = None
@@ -90,7 +90,7 @@ def measure_probe(steps: Sequence[ProbedStep], seed: int) -> ProbeMetrics:
     return ProbeMetrics(
         selected=_measure(selected, seed),
         control=_measure(others, seed) if others else None,
-        selected_minus_control=_compare(selected, others, seed) if others else None,
+        selected_minus_control=_compare(selected, others) if others else None,
         kinds={
             kind: _measure([step for step in selected if kind in step.kinds], seed)
             for kind in kinds
@@ -110,11 +110,11 @@ def _measure(steps: Sequence[ProbedStep], seed: int) -> ProbedSteps:
         num_trajectories=len(before),
         before=_estimate(list(before.values()), seed),
         after=_estimate(list(after.values()), seed),
-        gain=_difference(after, before, seed),
+        gain=_difference(after, before),
     )
 
 
-def _compare(selected: Sequence[ProbedStep], others: Sequence[ProbedStep], seed: int) -> Gain:
+def _compare(selected: Sequence[ProbedStep], others: Sequence[ProbedStep]) -> Gain:
     of_selected, of_others = (
         _means(
             (step.trajectory_id, step.after - step.before)
@@ -123,7 +123,7 @@ def _compare(selected: Sequence[ProbedStep], others: Sequence[ProbedStep], seed:
         )
         for steps in (selected, others)
     )
-    return _difference(of_selected, of_others, seed)
+    return _difference(of_selected, of_others)
 
 
 def _means(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
@@ -135,15 +135,15 @@ def _means(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
     return {name: sum(each) / len(each) for name, each in of.items()}
 
 
-def _difference(a: Mapping[str, float], b: Mapping[str, float], seed: int) -> Gain:
+def _difference(a: Mapping[str, float], b: Mapping[str, float]) -> Gain:
     both = [name for name in a if name in b]
     if not both:
         return Gain(difference=Estimate())
-    found = paired_bootstrap([a[name] for name in both], [b[name] for name in both], seed)
+    found = checkpoint_difference([a[name] for name in both], [b[name] for name in both])
     if len(both) < MIN_UNITS:
         return Gain(difference=Estimate(value=found.difference.value), num_trajectories=len(both))
     return Gain(
-        difference=found.difference, p_value=found.p_value, num_trajectories=found.num_tasks
+        difference=found.difference, p_value=found.p_exact, num_trajectories=found.num_tasks
     )
 
 

@@ -25,7 +25,15 @@ SET_HERE = (
     ("train", "seed", "seeds"),
     ("evaluate", "split", "splits"),
     ("evaluate", "model", "train.model"),
+    ("skills", "model", "train.model"),
+    ("skills", "baseline", "train.model"),
+    ("probe", "model", "train.model"),
+    ("compare_selections", "selections", "compare_selections.of"),
+    ("compare_selections", "names", "compare_selections.of"),
+    ("compare_selections", "trajectories", "trajectories"),
 )
+# Of the sections `probe` and `compare_selections`: the arms whose selections they are about.
+OF = "of"
 
 
 class ModelArm(Config):
@@ -71,6 +79,21 @@ class ExperimentConfig(ClaimSettings):
     train: dict[str, Any] = Field(description="settings of `atlas train`, including the base model")
     evaluate: dict[str, Any] = Field(
         default_factory=dict, description="settings of `atlas evaluate`"
+    )
+    skills: dict[str, Any] | None = Field(
+        default=None,
+        description="settings of `atlas evaluate --skills` (may be empty): the base model and "
+        "every training answer standard questions; if none, they are not asked",
+    )
+    probe: dict[str, Any] | None = Field(
+        default=None,
+        description="settings of `atlas probe`, and `of`, a list of arms: the base model plays on "
+        "before and after their selected steps; if none, no step is probed",
+    )
+    compare_selections: dict[str, Any] | None = Field(
+        default=None,
+        description="settings of `atlas compare-selections` (may be empty), and `of`, a list of "
+        "arms; if it is left out, all arms; if none, selections are not compared",
     )
     splits: tuple[str, ...] = Field(
         default=("held_in_test", "held_out_test"),
@@ -152,13 +175,26 @@ class ExperimentConfig(ClaimSettings):
         return self
 
     @model_validator(mode="after")
+    def _sections_name_arms(self) -> ExperimentConfig:
+        for name, default in (("probe", None), ("compare_selections", [*self.arms])):
+            if (section := getattr(self, name)) is None:
+                continue
+            of = section.get(OF, default)
+            if not isinstance(of, list | tuple) or not of:
+                raise ValueError(f"{name}.of is {of!r}, expected a list of arms")
+            if unknown := [arm for arm in of if arm not in self.arms]:
+                advice = nearest(str(unknown[0]), self.arms)
+                raise ValueError(f"{name}.of: '{unknown[0]}' is not an arm. {advice}")
+        return self
+
+    @model_validator(mode="after")
     def _sections_do_not_contradict(self) -> ExperimentConfig:
         for name in ("seeds", "splits"):
             if len(set(values := getattr(self, name))) < len(values):
                 given = ", ".join(map(str, values))
                 raise ValueError(f"{name} holds one of {given} twice, expected each once")
         for section, key, setter in SET_HERE:
-            if key in getattr(self, section):
+            if key in (getattr(self, section) or {}):
                 raise ValueError(f"'{section}.{key}' is set by '{setter}'. Leave it out")
         if self.suite is not None and "splits" in self.model_fields_set:
             raise ValueError("both 'splits' and 'suite' are given, expected one. Leave one out")

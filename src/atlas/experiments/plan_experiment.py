@@ -14,8 +14,10 @@ from typing import Any
 
 from atlas.config import Config, StrPath, check_config, require_extras_of
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
+from atlas.evaluation.evaluate_skills import SkillsConfig, evaluate_skills
 from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite, leave_out
-from atlas.experiments.config import BASE_ARM, TRAIN, ExperimentConfig
+from atlas.evaluation.probe_steps import ProbeConfig, probe_steps
+from atlas.experiments.config import BASE_ARM, OF, TRAIN, ExperimentConfig
 from atlas.experiments.design import claims_of, describe_design
 from atlas.experiments.plan_selections import SelectionPlan
 from atlas.experiments.registration import Design, design_digest, train_registered
@@ -24,6 +26,7 @@ from atlas.experiments.run_stages import Stage
 from atlas.models.local.load import locate_model
 from atlas.models.players import PLAYER
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
+from atlas.reporting.selections.compare_selections import CompareConfig, compare_selections
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.run_folders import Manifest
 from atlas.terminal.progress import say
@@ -46,6 +49,8 @@ def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> Exper
     plan = _Plan(config, out, where)
     trajectories = plan.add_trajectories()
     selections = plan.add_selections(trajectories)
+    plan.add_comparison(trajectories, selections)
+    plan.add_probes(trajectories, selections)
     arms = [plan.add_base(), *plan.add_trainings(trajectories, selections), *plan.add_models()]
     report = ReportConfig(
         title=config.title,
@@ -130,7 +135,9 @@ class _Plan:
         player = self._base_player()
         evaluations = self._add_evaluations(self._config.train["model"], BASE_ARM, player)
         label = self._config.labels.get(BASE_ARM, "base model")
-        return ArmConfig(name=BASE_ARM, label=label, runs=(ArmRun(evaluations=evaluations),))
+        skills = self._add_skills(self._config.train["model"], BASE_ARM)
+        run = ArmRun(evaluations=evaluations, skills=skills)
+        return ArmConfig(name=BASE_ARM, label=label, runs=(run,))
 
     def add_trainings(self, trajectories: Path, selections: SelectionPlan) -> list[ArmConfig]:
         """Plan the trainings: the first seed of every arm, then the second, and so on."""
@@ -165,7 +172,10 @@ class _Plan:
         )
         train = self._training(arm, seed)
         self.add(f"train: {name}", folder, make, train, *needs, needs=needs)
-        return ArmRun(training=folder, evaluations=self._add_evaluations(folder, name))
+        evaluations = self._add_evaluations(folder, name)
+        return ArmRun(
+            training=folder, evaluations=evaluations, skills=self._add_skills(folder, name)
+        )
 
     def _training(self, arm: str, seed: int) -> TrainConfig:
         own = self._config.arms[arm].get(TRAIN, {})
@@ -181,6 +191,49 @@ class _Plan:
             label, run = self._config.labels.get(name), ArmRun(evaluations=evaluations)
             arms.append(ArmConfig(name=name, label=label, runs=(run,)))
         return arms
+
+    def add_comparison(self, trajectories: Path, selections: SelectionPlan) -> None:
+        """Plan the comparison of the arms' selections, each once, for the first seed of each."""
+        if (section := self._config.compare_selections) is None:
+            return
+        where = f"{self._where}: compare_selections"
+        names: dict[Path, str] = {}
+        for arm in section.get(OF, self._config.arms):
+            names.setdefault(selections.folder(arm, self._config.seeds_of(arm)[0]), arm)
+        settings = {key: value for key, value in section.items() if key != OF}
+        settings |= {
+            "selections": [*map(str, names)],
+            "names": [*names.values()],
+            "trajectories": str(trajectories),
+        }
+        compare = check_config(CompareConfig, settings, where)
+        folder, needs = self._out / "agreement", (trajectories, *names)
+        self.add("compare the selections", folder, compare_selections, compare, needs=needs)
+
+    def add_probes(self, trajectories: Path, selections: SelectionPlan) -> None:
+        """Plan the probe of the base model at the steps that arms selected."""
+        if (section := self._config.probe) is None:
+            return
+        settings = {key: value for key, value in section.items() if key != OF}
+        settings = {**self._base_player(), **settings, "model": self._config.train["model"]}
+        probe = check_config(ProbeConfig, settings, f"{self._where}: probe")
+        for arm in section[OF]:
+            selection = selections.folder(arm, self._config.seeds_of(arm)[0])
+            folder, needs = self._out / "probe" / arm, (trajectories, selection)
+            self.add(f"probe: {arm}", folder, probe_steps, probe, *needs, needs=needs)
+
+    def _add_skills(self, model: Path | str, name: str) -> Path | None:
+        """The base skills of a model, those of a training beside those of the base model."""
+        if self._config.skills is None:
+            return None
+        base, folder = self._out / "skills" / BASE_ARM, self._out / "skills" / name
+        settings = {**self._config.skills, "model": str(model)}
+        needs = [Path(model)]
+        if folder != base:
+            settings["baseline"] = str(base)
+            needs.append(base)
+        skills = check_config(SkillsConfig, settings, f"{self._where}: skills")
+        return self.add(f"skills: {name}", folder, evaluate_skills, skills, needs=needs)
 
     def _base_player(self) -> dict[str, Any]:
         """The player of the base model: a local one has the template that the arms train with."""

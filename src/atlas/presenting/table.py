@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 # A table with more rows than this is folded on a page.
-LONG = 60
+LONG = 40
 
 Tone = Literal["", "good", "bad", "caution", "muted"]
 

@@ -95,11 +95,27 @@ def _draw_panel(axes: Axes, panel: XYPanel, is_first: bool) -> None:
     axes.tick_params(axis="y", labelleft=is_first, labelsize=7.5)
     if panel.level.value is not None:
         axes.axhline(panel.level.value, color=MUTED, linewidth=0.9, linestyle=DOTTED, zorder=1)
-    marks = [one for one in panel.series if not one.is_curve]
-    reach = axes.get_xlim()[1]
+    shifts = _shifts(panel.series, DODGE * axes.get_xlim()[1])
     for one in panel.series:
-        place = 0.0 if one.is_curve else marks.index(one) - (len(marks) - 1) / 2
-        _draw_series(axes, one, place * DODGE * reach)
+        _draw_series(axes, one, shifts.get(one.label, 0.0))
+
+
+def _shifts(series: Sequence[XYSeries], width: float) -> dict[str, float]:
+    """How far single marks are moved, so that those at one place stand side by side."""
+    single = [one for one in series if not one.is_curve and one.points[0].x is not None]
+    placed = sorted(single, key=lambda one: one.points[0].x or 0.0)
+    groups: list[list[XYSeries]] = []
+    for one in placed:
+        near = groups and (one.points[0].x or 0.0) - (groups[-1][-1].points[0].x or 0.0) < width
+        if near:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return {
+        one.label: (place - (len(group) - 1) / 2) * width
+        for group in groups
+        for place, one in enumerate(group)
+    }
 
 
 def _set_limits(axes: Axes, points: Sequence[XYPoint], level: Estimate) -> None:

@@ -1,7 +1,10 @@
 """Report: `evaluations + trainings -> report`: did training help, and how certain is that?
 
-OUT/report.html the report as one self-contained file OUT/report.md the same, with the plots in
-OUT/plots/ OUT/report.json every number, with the run, file and field it was computed from
+OUT/report.html   the report as one self-contained file
+OUT/report.md     the same, with the plots in OUT/plots/
+OUT/report.json   every number, with the run, file and field it was computed from
+OUT/tables/       the tables as CSV, one row for each number
+OUT/episodes.csv  every episode
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ ABOUT: dict[ClaimKind, str] = {
 def claim_text(row: ArmComparison, report: Report) -> str:
     """`undecided (could have seen 9 points)`."""
     text = verdict_text(row, report.claims)
-    if row.verdict == "undecided" and row.minimum_detectable is not None:
-        return f"{text} (could have seen {100 * row.minimum_detectable:.0f} points)"
     if row.verdict == "no_difference":
-        return f"these checkpoints: {text}"
+        text = f"these checkpoints: {text}"
+    if row.verdict in ("undecided", "no_difference") and row.minimum_detectable is not None:
+        text += f" (could have seen {100 * row.minimum_detectable:.0f} points)"
     return text
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from atlas.config import Config
+from atlas.config import Config, StrPath
 from atlas.lookup import nearest
 from atlas.reporting.claim_settings import ClaimSettings
 from atlas.reporting.results.settings import ResultSettings
@@ -186,18 +186,25 @@ class ReportConfig(ClaimSettings, ResultSettings):
 
     def relative_to(self, folder: Path) -> ReportConfig:
         """The same config with paths relative to `folder`, as a run folder stores it."""
+        return self._with_paths(lambda path: relative_path(path, folder))
+
+    def moved_from(self, folder: Path) -> ReportConfig:
+        """The same config with paths from the working directory, if they are those of `folder`."""
+        return self._with_paths(lambda path: folder / path)
+
+    def _with_paths(self, change: Callable[[Path], StrPath]) -> ReportConfig:
         values = self.model_dump()
         for arm in values["arms"]:
-            arm["results"] = tuple(relative_path(Path(one), folder) for one in arm["results"])
+            arm["results"] = tuple(str(change(Path(one))) for one in arm["results"])
         for run in (run for arm in values["arms"] for run in arm["runs"]):
             for name in ("training", "skills"):
                 if run[name] is not None:
-                    run[name] = relative_path(run[name], folder)
+                    run[name] = change(run[name])
             for split, given in run["evaluations"].items():
                 run["evaluations"][split] = (
-                    tuple(relative_path(path, folder) for path in given)
+                    tuple(change(path) for path in given)
                     if isinstance(given, tuple)
-                    else relative_path(given, folder)
+                    else change(given)
                 )
         return ReportConfig(**values)
 

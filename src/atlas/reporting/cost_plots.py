@@ -33,7 +33,7 @@ def plot_cost(report: Report) -> Plot | None:
         for field, label in COSTS.items()
         if sum(cost_share(arm, against, field) is not None for arm, _ in trained) > 1
     }
-    if not costs:
+    if not costs or not _has_rates(report):
         return None
     panels = [
         XYPanel(
@@ -58,8 +58,8 @@ def plot_cost(report: Report) -> Plot | None:
     ]
     caption = (
         f"Success rate with {100 * report.confidence:g}{PERCENT} interval over what the training "
-        f"took, relative to {against.label}. Further left is cheaper; marks at "
-        "one place are drawn side by side.{_about_level(report)}"
+        f"took, relative to {against.label}. Further left is cheaper; marks at one place are drawn "
+        f"side by side.{_about_level(report)}"
     )
     return draw_xy_panels("cost", "Success over cost", caption, panels, len(costs))
 
@@ -70,7 +70,7 @@ def plot_curves(report: Report) -> Plot | None:
     None if no selector has arms with different shares.
     """
     curves = budget_curves(report)
-    if not curves:
+    if not curves or not _has_rates(report):
         return None
     styles = {arm.name: style for arm, style in styled_arms(report)}
 
@@ -101,6 +101,11 @@ def plot_curves(report: Report) -> Plot | None:
 def _point(report: Report, arm: ArmReport, index: int, field: str) -> XYPoint:
     share = getattr(arm.budget, field).value if arm.budget else None
     return XYPoint(share, shown_rate(report, arm.scopes[index]))
+
+
+def _has_rates(report: Report) -> bool:
+    rates = (shown_rate(report, result) for arm in report.arms for result in arm.scopes)
+    return any(rate.value is not None for rate in rates)
 
 
 def _untuned(report: Report, index: int) -> Estimate:

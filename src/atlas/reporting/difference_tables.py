@@ -57,7 +57,7 @@ def _difference_table(report: Report, block: Block) -> Table:
             Cell(pair_label(report, row), "primary" if row.is_primary else ""),
             Cell(points(success), points_interval(success)),
             claim_cell(row, report),
-            Cell(_limit(row)),
+            Cell(_noise(row)),
             Cell(p_text(row.p_adjusted), _raw_p(row)),
             Cell(f"{row.num_higher} / {row.num_lower} / {row.num_tied}"),
             Cell(decimal(score, sign=True), decimal_interval(score, sign=True)),
@@ -68,7 +68,7 @@ def _difference_table(report: Report, block: Block) -> Table:
         caption=f"{block_title(report, block)}, on the same tasks",
         columns=(
             *("Against" if block == "focus" else "Arm", "Success, points", "What it says"),
-            *("Its limits", "p adjusted", "Higher / lower / same", "Score"),
+            *("Seeds, points", "p adjusted", "Higher / lower / same", "Score"),
         ),
         groups=tuple(
             RowGroup(
@@ -88,21 +88,17 @@ def _raw_p(row: ArmComparison) -> str:
     return "" if row.p_value is None else f"p {p_text(row.p_value)}{mid}"
 
 
-def _limit(row: ArmComparison) -> str:
-    """How far a claim reaches: what would have been seen, or which noise of seeds explains it."""
-    known = []
-    if row.claim == "checkpoints":
-        if row.verdict == "differ" and row.tipping_seed_sd is not None:
-            known.append(_tipping(100 * row.tipping_seed_sd))
-    elif row.seed_sd is not None:
-        known.append(f"SD of seeds {100 * row.seed_sd:.1f}")
-    if row.verdict in ("undecided", "no_difference") and row.minimum_detectable is not None:
-        known.append(f"could have seen {100 * row.minimum_detectable:.1f}")
-    return ", ".join(known) or DASH
+def _noise(row: ArmComparison) -> str:
+    """The SD of seeds that the claim contains, or the one that would explain the difference."""
+    if row.claim != "checkpoints":
+        return DASH if row.seed_sd is None else f"SD {100 * row.seed_sd:.1f}"
+    if row.verdict == "differ" and row.tipping_seed_sd is not None:
+        return _tipping(100 * row.tipping_seed_sd)
+    return DASH
 
 
 def _tipping(sd: float) -> str:
-    return f"chance if seeds vary by {sd:.1f}" if round(sd, 1) else "chance if seeds vary at all"
+    return f"chance if SD {sd:.1f}" if round(sd, 1) else "chance if they vary at all"
 
 
 def _average_table(report: Report) -> Table:

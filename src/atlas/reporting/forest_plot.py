@@ -6,6 +6,7 @@ mark and a solid interval, and the words beside the row say which it is.
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from atlas.presenting.marks import (
@@ -52,9 +53,9 @@ def plot_forest(report: Report, block: Block) -> Plot | None:
         for scope in report.scopes
         if (rows := [r for r in report.comparisons if r.block == block and r.scope == scope.name])
     ]
-    if not panels:
-        return None
     all_rows = [row for _, rows in panels for row in rows]
+    if not any(row.success_difference.value is not None for row in all_rows):
+        return None
     left = name_column([pair_label(report, row) for row in all_rows])
     width = WIDTH - left - WORDS_MARGIN - VALUE_COLUMN - INTERVAL_COLUMN - WORDS_COLUMN
     reach = _reach(report, all_rows)
@@ -117,8 +118,9 @@ def _draw_row(axes: Axes, place: int, row: ArmComparison, report: Report) -> str
     edge += VALUE_COLUMN / width
     axes.text(edge, place, interval, fontsize=7, color=MUTED, **beside)
     edge += INTERVAL_COLUMN / width
-    shown = one_line(words, WORDS_CHARS)
-    axes.text(edge, place, shown, fontsize=7.5, color=INK, **beside)
+    shown = textwrap.wrap(one_line(words), WORDS_CHARS, max_lines=2, placeholder=" …")
+    beside["va"] = "center"
+    axes.text(edge, place, "\n".join(shown), fontsize=7.2, color=INK, linespacing=1.15, **beside)
     return f"{pair_label(report, row)} {value} {interval}, {words}"
 
 

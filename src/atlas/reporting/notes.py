@@ -98,10 +98,10 @@ def _unequal_settings(arms: Sequence[Arm]) -> Iterator[str]:
     for split in arms[0].runs[0].evaluations:
         evaluations = [run.evaluations[split] for arm in arms for run in arm.runs]
         folders = [one.folder for each in evaluations for one in each.repetitions]
-        # Repetitions of an evaluation may be sampled with different seeds.
+        # Repetitions of an evaluation are sampled with different seeds.
         is_repeated = any(len(each.repetitions) > 1 for each in evaluations)
         manifests = [folder.manifest for folder in folders]
-        if differing := _differing(manifests, except_for="seed" if is_repeated else ""):
+        if differing := _differing(manifests, except_for="sampling_seed" if is_repeated else ""):
             yield (
                 "The arms were not evaluated with the same settings on "
                 f"{split_label(split)}: {differing}."

@@ -57,6 +57,7 @@ def number_tables(report: Report) -> dict[str, list[NumberRow]]:
     tables |= {
         "differences": list(_differences(report)),
         "units": list(_units(report)),
+        "seed_noise": list(_noise(report)),
         "costs": list(_costs(report)),
         "paper": list(_paper(report)),
     }
@@ -139,6 +140,12 @@ def _units(report: Report) -> Iterator[NumberRow]:
             for name in ("difference", "improvement"):
                 if (number := getattr(one, name)) is not None:
                     yield row_of(name, number, against)
+
+
+def _noise(report: Report) -> Iterator[NumberRow]:
+    for noise in report.seed_noise:
+        like = NumberRow(split=noise.scope, n=noise.degrees)
+        yield row_of("seed_sd, pooled over arms", noise.seed_sd, like)
 
 
 def _costs(report: Report) -> Iterator[NumberRow]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from atlas.errors import RunError
 from atlas.records import Selection
@@ -31,6 +31,7 @@ from atlas.reporting.read_skills import check_skills, read_skills
 from atlas.reporting.report import LossCurve
 from atlas.reporting.results.read_results import read_result_arms
 from atlas.statistics.trajectory_summary import TrajectoryFacts
+from atlas.store.manifests import parse_manifest
 from atlas.store.readers import read_selections, read_trajectories
 from atlas.store.record_files import read_records
 from atlas.store.run_folders import MANIFEST_FILE, read_manifest
@@ -196,18 +197,25 @@ def _refuse_same_episodes(where: str, repetitions: list[Repetition]) -> None:
         if earlier != folder.path:
             raise RunError(
                 f"{where}: {earlier} and {folder.path} hold the same episodes, so they are not two "
-                "repetitions. Leave one out, or evaluate with another seed."
+                "repetitions. Leave one out, or evaluate with another sampling_seed and a "
+                "temperature above 0."
             )
 
 
 def _read_suite(path: Path) -> dict[str, _SuiteEntry]:
     """The entries of the suite whose folder this is; empty for another folder."""
-    if not (path / MANIFEST_FILE).is_file():
+    file = path / MANIFEST_FILE
+    if not file.is_file() or parse_manifest(file).command != SUITE_COMMAND:
         return {}
-    manifest = read_manifest(path)
-    if manifest.command != SUITE_COMMAND:
-        return {}
-    return _SuiteFigures.model_validate_json((path / SUITE_FILE).read_bytes()).entries
+    read_manifest(path)
+    try:
+        return _SuiteFigures.model_validate_json((path / SUITE_FILE).read_bytes()).entries
+    except (OSError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"{path / SUITE_FILE} cannot be read ({reason}): expected the ring and the world of "
+            "each entry of the suite. Evaluate the suite again."
+        ) from None
 
 
 def _read_annotations(path: Path) -> tuple[dict[str, frozenset[int]], frozenset[str]]:

@@ -6,13 +6,8 @@ which `Report.runs` resolves to a folder and a digest, then the file in it and t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-from pydantic_core import from_json
-
-from atlas.errors import DataError
 from atlas.records import CriticalKind, Record
 from atlas.reporting.claim_settings import Average
 from atlas.reporting.failures import ScopeEndings
@@ -197,7 +192,7 @@ class LossCurve(Record):
 class SkillResult(Record):
     """The accuracy of an arm on a standard task, and its difference from the untuned model.
 
-    Both are means over the arm's runs. There is no difference without an untuned model; `claim`
+    Both are means over the arm's runs. The difference is None without an untuned model; `claim`
     says what it is about.
     """
 
@@ -374,30 +369,3 @@ class Report(Record):
     def arm(self, name: str) -> ArmReport:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
-
-
-def read_report(folder: Path) -> Report:
-    """The report in a run folder of report.
-
-    Raises:
-        DataError: report.json is missing, was written by another version, or cannot be read.
-    """
-    file = folder / REPORT_FILE
-    again = "Make the report again: atlas report … into a new folder."
-    try:
-        content = file.read_bytes()
-        written = from_json(content)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read ({error}). {again}") from None
-    version = written.get("version") if isinstance(written, dict) else None
-    if version != REPORT_VERSION:
-        raise DataError(
-            f"{file} has version {version!r:.20}, expected {REPORT_VERSION}: another version of "
-            f"atlas wrote it, with other verdicts. {again}"
-        )
-    try:
-        return Report.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{file} cannot be read ({place}: {first['msg']}). {again}") from None

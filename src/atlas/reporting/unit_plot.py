@@ -33,7 +33,7 @@ MOST_MARKS = 90
 def plot_units(report: Report, scope: Scope) -> Plot | None:
     """Success of each arm on each unit of a scope; None without units."""
     units = units_in_order(report, scope)
-    if not units:
+    if not any(one.success_rate.value is not None for unit in units for one in unit.arms):
         return None
     arms = _drawn_arms(report, len(units))
     name, names = f"units-{report.scopes.index(scope) + 1}", [unit.unit for unit in units]

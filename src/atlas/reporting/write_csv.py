@@ -14,7 +14,6 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from atlas.presenting.wording import MAX_TEXT
 from atlas.reporting.arms import Arm
 from atlas.reporting.number_rows import COLUMNS, number_tables
 from atlas.reporting.report import Report
@@ -29,6 +28,8 @@ EPISODE_COLUMNS = (
     *("success", "score", "steps", "status", "reason", "folder"),
 )
 RUN_COLUMNS = ("run", "command", "folder", "digest", "model", "seed", "wall_seconds", "versions")
+# Spreadsheets refuse longer cells. The sources of a number of many runs are long.
+MAX_CELL = 32_000
 # What a spreadsheet takes as a formula.
 FORMULA = re.compile(r"[=+\-@]")
 
@@ -55,7 +56,7 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    shown = one_line(value, MAX_TEXT)
+    shown = one_line(value, MAX_CELL)
     return f"'{shown}" if FORMULA.match(shown) else shown
 
 

@@ -18,6 +18,7 @@ from atlas.selection.selectors.base import (
     HasWorth,
     Scorer,
     Selector,
+    draws_steps,
     problem_with,
 )
 
@@ -34,6 +35,7 @@ def describe_choice(selector: Selector | Scorer, choice: Choice) -> dict[str, An
         "sentence": sentence,
         "asks_a_model": isinstance(selector, HasEstimate),
         "model": getattr(choice.settings, "model", None),
+        "draws": draws_steps(choice),
     } | ({"worth": selector.worth} if isinstance(selector, HasWorth) else {})
 
 

@@ -33,15 +33,10 @@ def mean_per_task(values: Floats) -> Floats:
     return np.asarray(means)
 
 
-def resample_means(
-    seed: int, num_resamples: int, values: Floats, minus: Floats | None = None
-) -> Floats:
-    """The mean over drawn tasks and runs in each resample; NaN without a valid value.
+def resample_means(seed: int, num_resamples: int, values: Floats) -> Floats:
+    """The mean over drawn tasks and runs [R, T] in each resample; NaN without a valid value.
 
-    Args:
-        values: [R, T], NaN for an invalid episode.
-        minus: [R, T], another arm on the same tasks, whose runs are drawn separately. Then the mean
-            of the differences is computed.
+    NaN in the values marks an invalid episode.
     """
     rng = np.random.default_rng(seed)
     num_tasks = values.shape[1]
@@ -49,8 +44,6 @@ def resample_means(
     for count in _block_sizes(num_resamples, num_tasks):
         tasks = rng.integers(0, num_tasks, size=(count, num_tasks))
         per_task = _mean_over_runs(values, _draw_runs(rng, count, len(values)))
-        if minus is not None:
-            per_task = per_task - _mean_over_runs(minus, _draw_runs(rng, count, len(minus)))
         one_row = len(per_task) == 1
         drawn = per_task[0][tasks] if one_row else np.take_along_axis(per_task, tasks, 1)
         valid = ~np.isnan(drawn)

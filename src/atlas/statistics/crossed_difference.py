@@ -154,7 +154,8 @@ def crossed_difference(
     With A the variance from the tasks, S that between the means of runs and E the noise of tasks
     in S, U = A + h (S - E) is unbiased, but may be below A and below h S. Each of these is a bound
     that only one kind of noise lets it pass, so the variance is the mean of max(A, U) and
-    max(h S, U). Degrees of freedom are Satterthwaite's. `benchmarks/statistics.py` prints coverage.
+    max(h S, U). Degrees of freedom are Satterthwaite's. `benchmarks/report_statistics.py` prints
+    the coverage.
 
     Args:
         a: [R, T] or [T], a row per training run.

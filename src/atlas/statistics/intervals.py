@@ -28,7 +28,7 @@ def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> 
 
     It stays within [0, 1], and it has a width at 0 and at 1. It covers the sampling of independent
     trials, here one episode on each of `trials` tasks. It does not cover training noise, and it is
-    too narrow where several trials share a task: use `bootstrap_interval` there.
+    too narrow where several trials share a task: use `success_rate` there.
 
     Raises:
         ValueError: successes outside [0, trials], or confidence outside (0, 1).
@@ -63,8 +63,9 @@ def bootstrap_interval(
     """The percentile bootstrap interval of a mean.
 
     With one run it covers only the sampling of tasks. With several runs, tasks and runs are both
-    resampled (the pigeonhole bootstrap of crossed factors, Owen 2007, which errs to the wide side),
-    so it includes training noise as far as R runs can show it.
+    resampled (the pigeonhole bootstrap of crossed factors, Owen 2007), so training noise is in it
+    as far as R runs can show it. It errs to the wide side, because the noise of single episodes
+    counts for tasks and for runs. Rates and differences have intervals that do not.
 
     Args:
         values: [T], one value per task, or [R, T], one row per training run on the same tasks.

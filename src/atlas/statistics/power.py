@@ -2,20 +2,22 @@
 
 With R seeds per arm and T tasks the variance of a difference is
 
-    V(R, T) = 2 tau^2 / R + (q - 2 tau^2) / (R T)
+    V(R, T) = 2 tau^2 / R + g / T + (q - 2 tau^2 - g) / (R T)
 
-where tau is the standard deviation between seeds and q the share of tasks on which single runs of
-the two arms differ.
+where tau is the standard deviation between seeds, q the share of tasks on which single runs of the
+two arms differ, and g the variance of what the methods truly differ by from task to task.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from atlas.statistics.student_t import t_power
 
 POWER = 0.8
+# A search for a number of seeds or tasks ends here.
 MOST_SEEDS = 1_000
 MOST_TASKS = 1_000_000
 
@@ -29,29 +31,36 @@ class Noise:
         discordance: the share of tasks on which single runs of the two arms differ; for scores,
             the mean square of the difference.
         num_arms: trained arms that share the estimate of the noise of seeds.
+        task_variance: how much the true difference varies from task to task. Only tasks lower it.
     """
 
     seed_sd: float
     discordance: float
     num_arms: int = 2
+    task_variance: float = 0.0
 
 
 def planned_variance(noise: Noise, num_seeds: int, num_tasks: int) -> tuple[float, float]:
     """The variance of the difference that is expected, and its degrees of freedom."""
     between = 2 * noise.seed_sd**2
-    each = max(0.0, noise.discordance - between)
-    of_tasks = each / (num_seeds * num_tasks)
+    each = max(0.0, noise.discordance - between - noise.task_variance)
+    of_tasks = noise.task_variance / num_tasks + each / (num_seeds * num_tasks)
     variance = between / num_seeds + of_tasks
     degrees = noise.num_arms * (num_seeds - 1)
     if not degrees or num_tasks < 2 or not variance:
         return variance, 0.0
-    return variance, variance**2 / (of_tasks**2 / (num_tasks - 1) + variance**2 / degrees)
+    of_runs = variance - noise.task_variance / num_tasks
+    return variance, variance**2 / (of_tasks**2 / (num_tasks - 1) + of_runs**2 / degrees)
 
 
 def power_of(
     difference: float, noise: Noise, num_seeds: int, num_tasks: int, confidence: float = 0.95
 ) -> float:
-    """The probability that a true difference is found."""
+    """The probability that a true difference is found.
+
+    That of showing "not worse by more than m", if the arms do not differ, is the same with m: in
+    both cases one limit has to clear a value that is this far away.
+    """
     variance, degrees = planned_variance(noise, num_seeds, num_tasks)
     if not degrees:
         return 0.0
@@ -84,3 +93,43 @@ def minimum_detectable_difference(
     """The smallest true difference that is found with this power; None below two seeds."""
     variance, degrees = planned_variance(noise, num_seeds, num_tasks)
     return detectable_effect(variance, degrees, confidence, power) if degrees else None
+
+
+def required_seeds(
+    difference: float,
+    noise: Noise,
+    num_tasks: int,
+    confidence: float = 0.95,
+    power: float = POWER,
+) -> int | None:
+    """The fewest seeds per arm that find a difference on so many tasks; None above `MOST_SEEDS`."""
+    return _fewest(
+        lambda seeds: power_of(difference, noise, seeds, num_tasks, confidence) >= power,
+        2,
+        MOST_SEEDS,
+    )
+
+
+def required_tasks(
+    difference: float,
+    noise: Noise,
+    num_seeds: int,
+    confidence: float = 0.95,
+    power: float = POWER,
+) -> int | None:
+    """The fewest tasks that find a difference with so many seeds; None above `MOST_TASKS`."""
+    return _fewest(
+        lambda tasks: power_of(difference, noise, num_seeds, tasks, confidence) >= power,
+        2,
+        MOST_TASKS,
+    )
+
+
+def _fewest(is_enough: Callable[[int], bool], least: int, most: int) -> int | None:
+    """The smallest number that is enough, by bisection."""
+    if not is_enough(most):
+        return None
+    while least < most:
+        middle = (least + most) // 2
+        least, most = (least, middle) if is_enough(middle) else (middle + 1, most)
+    return most

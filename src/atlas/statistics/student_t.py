@@ -1,4 +1,4 @@
-"""Student's t distribution, central and noncentral, from scipy (extra `report`).
+"""Student's t distribution, central and noncentral, and chi square, from scipy (extra `report`).
 
 scipy is imported at the first call, because a plain install does without it.
 """
@@ -49,6 +49,15 @@ def t_power(effect: float, degrees: float, confidence: float) -> float:
     # By symmetry, the lower tail with +effect is the upper one with -effect.
     lower = float(special.nctdtr(degrees, abs(effect), -limit))
     return upper + (0.0 if math.isnan(lower) else lower)
+
+
+def chi_square_quantile(share: float, degrees: float) -> float:
+    """What a sum of squares of so many normal numbers stays below with this probability.
+
+    >>> round(chi_square_quantile(0.95, 1), 3)
+    3.841
+    """
+    return float(_special().chdtri(degrees, 1 - share))
 
 
 def _special() -> ModuleType:

@@ -1,0 +1,175 @@
+"""The difference of two methods: what must hold for any arms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas.statistics.crossed_difference import (
+    SeedVariance,
+    crossed_difference,
+    estimate_seed_variance,
+)
+
+RNG = np.random.default_rng(3)
+RUNS = [(RNG.random((3, 60)) < 0.4).astype(float) for _ in range(3)]
+SEEDS = estimate_seed_variance(RUNS)
+assert SEEDS is not None
+
+
+def limits(a: object, b: object, **given: object) -> tuple[float, float]:
+    found = crossed_difference(a, b, **given).difference  # type: ignore[arg-type]
+    assert found.limits is not None
+    return found.limits
+
+
+def test_the_variance_of_seeds_is_that_of_run_means_and_its_noise_that_of_a_two_way_table() -> None:
+    squares, noise = 0.0, 0.0
+    for runs in RUNS:
+        squares += runs.mean(axis=1).var(ddof=1)
+        left = runs - runs.mean(axis=0) - runs.mean(axis=1, keepdims=True) + runs.mean()
+        noise += (left**2).sum() / (2 * 59) / 60
+    assert (SEEDS.variance, SEEDS.noise) == pytest.approx((squares / 3, noise / 3))
+    assert SEEDS.degrees == 6
+    assert SEEDS.seed_sd == pytest.approx(math.sqrt(max(0, (squares - noise) / 3)))
+
+
+def test_the_variance_lies_between_the_bounds_of_either_kind_of_noise() -> None:
+    found = crossed_difference(RUNS[0], RUNS[1], seeds=SEEDS)
+    each = RUNS[0].mean(axis=0) - RUNS[1].mean(axis=0)
+    of_tasks, of_runs = each.var(ddof=1) / 60, 2 / 3 * SEEDS.variance
+    unbiased = of_tasks + 2 / 3 * (SEEDS.variance - SEEDS.noise)
+    expected = (max(of_tasks, unbiased) + max(of_runs, unbiased)) / 2
+    # The three arms have similar rates, so their seeds are pooled, scaled to each rate.
+    assert found.variance == pytest.approx(expected, rel=0.05)
+
+
+def test_swapping_the_arms_turns_the_sign_and_nothing_else() -> None:
+    forward = crossed_difference(RUNS[0], RUNS[1][:2], seeds=SEEDS, trained=(True, False))
+    backward = crossed_difference(RUNS[1][:2], RUNS[0], seeds=SEEDS, trained=(False, True))
+    assert forward.difference.value == pytest.approx(-(backward.difference.value or 0))
+    low, high = limits(RUNS[0], RUNS[1][:2], seeds=SEEDS, trained=(True, False))
+    turned = limits(RUNS[1][:2], RUNS[0], seeds=SEEDS, trained=(False, True))
+    assert turned == pytest.approx((-high, -low))
+    assert forward.p_value == pytest.approx(backward.p_value)
+    assert (forward.num_higher, forward.num_lower) == (backward.num_lower, backward.num_higher)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 4),
+    st.integers(2, 30),
+    st.sampled_from([0.0, 0.02, 0.3, 0.97, 1.0]),
+    st.sampled_from([0.0, 0.3]),
+)
+def test_p_value_and_interval_agree_for_any_arms(
+    seed: int, num_runs: int, num_tasks: int, rate: float, broken: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    arms = [(rng.random((num_runs, num_tasks)) < one).astype(float) for one in (rate, 0.4)]
+    for arm in arms:
+        arm[rng.random(arm.shape) < broken] = np.nan
+    seeds = SeedVariance(0.002, 0.001, 4)
+    found = crossed_difference(*arms, seeds=seeds, strata=rng.integers(0, 3, num_tasks).tolist())
+    if found.p_value is None:
+        assert found.difference.limits is None
+        return
+    assert found.difference.limits is not None
+    low, high = found.difference.limits
+    value = found.difference.value
+    assert value is not None
+    assert -1 <= low <= value <= high <= 1
+    assert low < high
+    assert 0 < found.p_value <= 1
+    if abs(found.p_value - 0.05) > 1e-6:
+        assert (low > 0 or high < 0) == (found.p_value < 0.05)
+
+
+def test_identical_arms_show_no_difference_and_keep_a_width() -> None:
+    same = np.ones((3, 40))
+    found = crossed_difference(same, same, seeds=SEEDS)
+    assert found.p_value == 1.0
+    low, high = limits(same, same, seeds=SEEDS)
+    assert low < -0.005 < 0.005 < high
+
+
+def test_a_few_tasks_that_all_agree_are_no_proof() -> None:
+    none = SeedVariance(0.0, 0.0, 4)
+    for num in (2, 3, 5):
+        found = crossed_difference(np.ones((3, num)), np.zeros((3, num)), seeds=none)
+        assert found.p_value is not None
+        assert found.p_value >= 2.0 ** (1 - num)
+        assert found.difference.low is not None
+        assert found.difference.low <= 0
+    many = crossed_difference(np.ones((3, 20)), np.zeros((3, 20)), seeds=none)
+    assert many.p_value is not None
+    assert many.p_value < 0.001
+
+
+@pytest.mark.parametrize(("a", "b"), [([[1.0]], [[0.0]]), ([[math.nan]], [[1.0]]), ([[]], [[]])])
+def test_one_task_or_none_gives_no_interval(a: list[list[float]], b: list[list[float]]) -> None:
+    found = crossed_difference(a, b, seeds=SEEDS)
+    assert found.difference.limits is None
+    assert found.p_value is None
+    assert found.minimum_detectable is None
+
+
+def test_an_untuned_model_adds_no_noise_of_seeds() -> None:
+    loud = SeedVariance(0.01, 0.001, 4)
+    both = crossed_difference(RUNS[0], RUNS[1], seeds=loud).variance
+    one = crossed_difference(RUNS[0], RUNS[1], seeds=loud, trained=(True, False)).variance
+    none = crossed_difference(RUNS[0], RUNS[1], seeds=None, trained=(False, False)).variance
+    assert both is not None
+    assert one is not None
+    assert none is not None
+    assert both > one > none
+
+
+def test_a_stated_seed_sd_is_added_as_it_is() -> None:
+    a, b = RUNS[0][0], RUNS[1][0]
+    known = crossed_difference(a, b, seeds=None, assumed_seed_sd=0.04).variance
+    tasks = (a - b).var(ddof=1) / 60
+    assert known == pytest.approx(tasks + 2 * 0.04**2)
+
+
+@pytest.mark.parametrize("given", [{"seeds": None}, {"seeds": SEEDS, "assumed_seed_sd": 0.01}])
+def test_a_difference_of_methods_needs_one_source_of_the_noise(given: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="either"):
+        crossed_difference(RUNS[0], RUNS[1], **given)  # type: ignore[arg-type]
+
+
+def test_arms_lend_their_noise_of_seeds_to_arms_with_similar_rates_only() -> None:
+    rng = np.random.default_rng(0)
+    # Runs at 50 % that vary much, and runs at 3 % that do not.
+    loud = np.stack([(rng.random(400) < rate).astype(float) for rate in (0.35, 0.5, 0.65)])
+    quiet = [np.stack([(rng.random(400) < 0.03).astype(float) for _ in range(3)]) for _ in range(2)]
+    pooled = estimate_seed_variance([loud, *quiet])
+    assert pooled is not None
+    near_zero = crossed_difference(*quiet, seeds=pooled)
+    assert near_zero.variance is not None
+    assert near_zero.variance < 0.1 * pooled.variance
+    only = estimate_seed_variance([loud])
+    middle = crossed_difference(loud, loud[::-1], seeds=pooled).variance
+    assert middle == pytest.approx(crossed_difference(loud, loud[::-1], seeds=only).variance)
+
+
+def test_scores_on_any_scale_are_compared() -> None:
+    rng = np.random.default_rng(1)
+    a, b = 50 + 10 * rng.random((3, 40)), 40 + 10 * rng.random((3, 40))
+    seeds = estimate_seed_variance([a, b])
+    low, high = limits(a, b, seeds=seeds)
+    assert 5 < low < 10 < high < 15
+
+
+def test_strata_count_alike() -> None:
+    # 90 tasks where a is better, 10 where it is worse.
+    a = np.array([[1.0] * 90 + [0.0] * 10] * 3)
+    strata = [0] * 90 + [1] * 10
+    found = crossed_difference(a, 1 - a, strata=strata, seeds=SEEDS)
+    assert found.difference.value == pytest.approx(0.0)
+    assert crossed_difference(a, 1 - a, seeds=SEEDS).difference.value == pytest.approx(0.8)

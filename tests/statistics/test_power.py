@@ -1,0 +1,112 @@
+"""Power, margins and t: against the published table, against scipy, and monotone."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from atlas.statistics.estimate import Estimate
+from atlas.statistics.margins import judge_margin
+from atlas.statistics.power import (
+    Noise,
+    detectable_effect,
+    minimum_detectable_difference,
+    planned_variance,
+    power_of,
+    required_seeds,
+    required_tasks,
+)
+from atlas.statistics.student_t import chi_square_quantile, t_p_value, t_power, t_quantile
+
+stats = pytest.importorskip("scipy.stats", reason="the report extra is not installed")
+
+# Points, for a discordance of 35 % and seed SDs of 0, 3.5 and 4.5 points, by tasks and seeds.
+TABLE = {
+    (50, 3): (18.7, 21.4, 23.0),
+    (50, 5): (12.3, 14.1, 15.1),
+    (50, 20): (5.5, 6.3, 6.8),
+    (200, 3): (9.1, 14.1, 16.5),
+    (200, 10): (3.9, 6.1, 7.1),
+    (1000, 5): (2.7, 7.6, 9.5),
+    (1000, 20): (1.2, 3.4, 4.3),
+}
+
+
+@pytest.mark.parametrize("design", TABLE)
+def test_the_minimum_detectable_difference_is_that_of_the_table(design: tuple[int, int]) -> None:
+    num_tasks, num_seeds = design
+    found = [
+        100 * minimum_detectable_difference(Noise(sd, 0.35), num_seeds, num_tasks)
+        for sd in (0.0, 0.035, 0.045)
+    ]
+    assert found == pytest.approx(TABLE[design], abs=0.051)
+
+
+@pytest.mark.parametrize("degrees", [1.5, 4.0, 30.0, 400.0, math.inf])
+def test_t_is_that_of_scipy(degrees: float) -> None:
+    far = 1e9 if math.isinf(degrees) else degrees
+    assert t_quantile(0.95, degrees) == pytest.approx(stats.t.ppf(0.975, far), rel=1e-6)
+    assert t_p_value(-1.3, degrees) == pytest.approx(2 * stats.t.sf(1.3, far), rel=1e-6)
+    for effect in (0.0, 1.0, 2.8, 6.0):
+        limit = t_quantile(0.95, degrees)
+        if math.isinf(degrees):
+            expected = stats.norm.sf(limit - effect) + stats.norm.cdf(-limit - effect)
+        else:
+            expected = stats.nct.sf(limit, degrees, effect) + stats.nct.cdf(-limit, degrees, effect)
+        assert t_power(effect, degrees, 0.95) == pytest.approx(expected, abs=1e-6)
+    if not math.isinf(degrees):
+        assert chi_square_quantile(0.2, degrees) == pytest.approx(stats.chi2.ppf(0.2, degrees))
+
+
+def test_the_detectable_effect_has_the_power_that_was_asked_for() -> None:
+    for power in (0.5, 0.8, 0.95):
+        found = detectable_effect(0.0004, 6.0, 0.95, power)
+        assert t_power(found / 0.02, 6.0, 0.95) == pytest.approx(power)
+
+
+def test_the_required_numbers_are_the_fewest_that_are_enough() -> None:
+    noise = Noise(0.02, 0.3, num_arms=3, task_variance=0.02)
+    seeds = required_seeds(0.05, noise, 200)
+    assert seeds is not None
+    assert power_of(0.05, noise, seeds, 200) >= 0.8 > power_of(0.05, noise, seeds - 1, 200)
+    tasks = required_tasks(0.05, noise, 12)
+    assert tasks is not None
+    assert power_of(0.05, noise, 12, tasks) >= 0.8 > power_of(0.05, noise, 12, tasks - 1)
+    assert required_tasks(0.01, Noise(0.05, 0.3), 3) is None
+    assert required_seeds(0.0001, Noise(0.05, 0.3), 50) is None
+
+
+def test_more_of_anything_never_finds_less() -> None:
+    noise = Noise(0.03, 0.35)
+    powers = [power_of(0.06, noise, num, 200) for num in (2, 3, 5, 10, 30)]
+    assert powers == sorted(powers)
+    powers = [power_of(0.06, noise, 5, num) for num in (2, 10, 50, 500, 10_000)]
+    assert powers == sorted(powers)
+
+
+def test_one_seed_has_no_power_at_all() -> None:
+    assert planned_variance(Noise(0.0, 0.35), 1, 200)[1] == 0
+    assert power_of(0.5, Noise(0.0, 0.35), 1, 200) == 0
+    assert minimum_detectable_difference(Noise(0.0, 0.35), 1, 200) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.04, 0.04, "alike"),
+        (-0.04, 0.06, "not_worse"),
+        (0.01, 0.09, "not_worse"),
+        (-0.05, 0.01, "undecided"),
+        (-0.2, -0.06, "undecided"),
+    ],
+)
+def test_a_margin_is_judged_by_the_limits(low: float, high: float, verdict: str) -> None:
+    assert judge_margin(Estimate(value=(low + high) / 2, low=low, high=high), 0.05) == verdict
+
+
+def test_no_interval_decides_nothing_and_no_margin_is_refused() -> None:
+    assert judge_margin(Estimate(value=0.0), 0.05) == "undecided"
+    for margin in (0.0, -0.1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="margin"):
+            judge_margin(Estimate(value=0.0, low=-0.1, high=0.1), margin)
