@@ -87,3 +87,21 @@ def test_a_model_that_chose_steps_is_named_and_sentences_come_from_the_selection
         "All steps: every step, nothing was selected.",
         "Critical 30 %: the steps that the expert's own annotations mark as critical.",
     )
+
+
+def test_steps_that_were_drawn_once_for_several_trainings_are_a_caution(
+    make_runs: Callable[..., RunFolders],
+) -> None:
+    folders = make_runs(
+        arms=("all", "critical", "random"), num_seeds=2, num_tasks=8, num_trajectories=6
+    )
+    cautions = [note.text for note in read_built(folders).notes if "one draw" in note.text]
+    assert len(cautions) == 1
+    assert cautions[0].startswith("Random 30 %: one draw")
+
+    def edit(content: dict[str, Any]) -> None:
+        content["summary"]["chosen_by"]["draws"] = False
+
+    # What the selection run says of itself counts, not the name of its selector.
+    edit_manifest(folders.paths["random"], edit)
+    assert not any("one draw" in note.text for note in read_built(folders, "again").notes)
