@@ -270,7 +270,7 @@ def test_members_packed_with_zstd_are_read(tmp_path: Path) -> None:
         start = content.index(mark) + at
         content = content[:start] + struct.pack("<H", 93) + content[start + 2 :]
     path.write_bytes(content)
-    with Archive(path, "a.eval") as archive, archive.member("summaries.json") as member:
+    with Archive(path, "a.eval") as packed_log, packed_log.member("summaries.json") as member:
         assert member.read() == plain
 
 
