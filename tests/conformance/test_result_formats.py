@@ -37,7 +37,7 @@ REPEATED: Attempts = [("t1", True), ("t1", False), ("t2", True), ("t2", True)]
 
 def read(paths: Mapping[str, Any], **settings: Any) -> tuple[Arm, ...]:
     arms = [{"name": name, "results": list(map(str, given))} for name, given in paths.items()]
-    return read_result_arms(ReportConfig(arms=arms, reference=next(iter(paths)), **settings))  # type: ignore[arg-type]
+    return read_result_arms(ReportConfig(arms=arms, reference=next(iter(paths)), **settings))
 
 
 def episodes(arm: Arm) -> list[list[TrajectoryFacts]]:

@@ -136,13 +136,11 @@ def write_tau(folder: Path, model: str, attempts: Attempts) -> Path:
         {
             "task_id": task,
             "reward": 0.0 if ending == CRASH else number_of(ending),
-            "info": {"error": SAID} if ending == CRASH else {"task": {"instruction": task}},
+            "info": {"task": {"instruction": task}} | ({"error": SAID} if ending == CRASH else {}),
             "traj": [] if ending == CRASH else [system, {"role": "assistant", "content": "hi"}],
         }
         for task, ending in attempts
     ]
-    for row in rows:
-        row["info"].setdefault("task", {"instruction": row["task_id"]})  # type: ignore[attr-defined]
     path.write_text(json.dumps(rows))
     return path
 

@@ -72,10 +72,9 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
         write_inspect(tmp_path, f"tuned-{number}", BETTER)
     rows = ["task,arm,success", "a,base,1", "b,base,0", "a,tuned,1", "b,tuned,1"]
     (tmp_path / "results.csv").write_text("\n".join(rows))
-    for arm in ("base", "tuned"):
-        write_lines(
-            tmp_path / f"{arm}.jsonl", [{"puzzle": "p", "points": 3}, {"puzzle": "q", "points": 1}]
-        )
+    for arm, points in (("base", 1), ("tuned", 4)):
+        rows_of = [{"puzzle": "p", "points": 3}, {"puzzle": "q", "points": points}]
+        write_lines(tmp_path / f"{arm}.jsonl", rows_of)
     pages = (REPORT_PAGE, REPORT_PAGE.parents[1] / "extending.md")
     commands = [
         line
@@ -271,7 +270,7 @@ def test_members_packed_with_zstd_are_read(tmp_path: Path) -> None:
         start = content.index(mark) + at
         content = content[:start] + struct.pack("<H", 93) + content[start + 2 :]
     path.write_bytes(content)
-    with Archive(path, "a.eval") as archive, archive.member("summaries.json") as member:
+    with Archive(path, "a.eval") as packed_log, packed_log.member("summaries.json") as member:
         assert member.read() == plain
 
 

@@ -57,7 +57,9 @@ class LMEvalResults:
         return ResultLog(
             samples=_samples(file, task),
             id=None if time is None else f"{file.path.resolve().parent}/{time}",
-            model=text_of(results.get("model_name")) or _model_of(file.path, named is not None),
+            model=text_of(results.get("model_name"))
+            or text_of(config.get("model"))
+            or _model_of(file.path, named is not None),
             settings={key: value for key, value in settings.items() if value is not None},
             versions={} if version is None else {"lm_eval": version},
         )

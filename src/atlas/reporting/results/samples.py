@@ -30,7 +30,7 @@ class Sample:
         is_success: what the log itself says, if it says more than a score.
         error: why the sample broke: it is invalid, whatever its scores are.
         limit: the limit that ended it. With a score it counts.
-        repetition: the number of the attempt; None: attempts are numbered as they come.
+        repetition: the number of the attempt; None: attempts are numbered in their order.
         seed: what the log calls a seed, if it holds several runs.
         content: a digest of the task itself, which tells different tasks of one id apart.
         num_steps: turns of the agent; None: the log does not say.
