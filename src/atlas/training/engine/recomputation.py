@@ -42,11 +42,14 @@ _KEPT = (
 LARGE_BLOCK = 2**18
 
 
-def recompute_cheap_operations(layer: Any, applies: Callable[[Tensor], bool]) -> Callable[..., Any]:
+def recompute_cheap_operations(
+    layer: Any, applies: Callable[[Tensor], bool], gives_back: bool = False
+) -> Callable[..., Any]:
     """A forward pass of `layer` that keeps only matrix products and attention.
 
     Args:
         applies: whether to do so in a pass with these hidden states, shape [B, T, H].
+        gives_back: whether free parts of the heap are given back after a large layer on a CPU.
 
     Raises:
         ValueError: computing the layer again is not cheap.
@@ -67,7 +70,7 @@ def recompute_cheap_operations(layer: Any, applies: Callable[[Tensor], bool]) ->
         found = checkpoint(forward, *arguments, use_reentrant=False, context_fn=contexts, **options)
         if not lacked:
             kept.forget_last()
-        if states.device.type == "cpu" and states.numel() >= LARGE_BLOCK:
+        if gives_back and states.device.type == "cpu" and states.numel() >= LARGE_BLOCK:
             # Blocks of the next layer would not fit between the results that stay.
             give_back_free_memory()
         return found
