@@ -50,9 +50,6 @@ from atlas.training.loss import (
 from atlas.training.token_loss import Targets, TokenLoss, log_probs_at
 
 PARTS = ("chunked_loss", "packing", "shared_prompts", "last_layer", "recompute")
-# How often a forward pass with recomputation gives back what is free. Each time costs about as many
-# page faults as layers are left, and in between holes grow.
-TIMES_GIVEN_BACK = 4
 
 
 class Engine:
@@ -179,9 +176,8 @@ class Engine:
             self._replaced.put_in(layer, prune_layer(layer, self._row))
         # The backward pass begins with the last layer, so recomputation would save nothing there.
         earlier = [each for each in layers if each is not layer]
-        every = max(1, len(earlier) // TIMES_GIVEN_BACK)
-        for number, each in enumerate(reversed(earlier) if "recompute" in self.parts else ()):
-            recomputing = recompute_cheap_operations(each, self._recomputes, number % every == 0)
+        for each in earlier if "recompute" in self.parts else ():
+            recomputing = recompute_cheap_operations(each, self._recomputes)
             self._replaced.put_in(each, recomputing)
         if self.parts:
             # It is not a method, because accelerate would bind a method to the model for autocast.
