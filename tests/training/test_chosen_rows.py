@@ -14,7 +14,7 @@ from atlas.training import chosen_rows
 from atlas.training.available_memory import available_memory
 from atlas.training.checkpoint import RESUME_FOLDER
 from atlas.training.chosen_rows import MARGIN, Candidate, choose_candidate, choose_rows, keep_rows
-from atlas.training.config import LONGEST_ROW
+from atlas.training.config import LONGEST_ROW, TrainConfig
 from atlas.training.dry_run import print_training_plan
 from atlas.training.examples import TrainingExample
 from atlas.training.model_shape import measure_shape
@@ -34,7 +34,7 @@ SHARING = [
 ALIKE = [one._replace(num_tokens=100) for one in SHARING]
 
 
-def auto(model: Path, **changes: object) -> object:
+def auto(model: Path, **changes: object) -> TrainConfig:
     return quick(model, engine={"micro_batch_tokens": "auto"}, **changes)
 
 

@@ -33,7 +33,7 @@ def _limits(root: Path) -> Iterator[float]:
     own = _fields(root / "proc/self/status").get("VmRSS", 0) * 1024
     if (available := _fields(root / "proc/meminfo").get("MemAvailable")) is not None:
         yield float(available * 1024 + own)
-    elif "SC_PHYS_PAGES" in os.sysconf_names:
+    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         # Not Linux: what other processes use is not known here.
         yield float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     groups = root / "sys/fs/cgroup"

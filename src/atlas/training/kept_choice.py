@@ -1,8 +1,8 @@
 """What `auto` stands for in a run: chosen once, kept with its states, and equal for compared runs.
 
-A run that is resumed, perhaps on another machine, goes on with the same choice, so that its bytes
-are those of a run without an interruption. The trainings of an experiment share one choice, because
-runs that are compared must not differ by the machine or the noise of a timing.
+A run that is resumed, perhaps on another machine, keeps its choice, so that its bytes are those of
+a run without an interruption. The trainings of an experiment share one choice, because runs that
+are compared must not differ by the machine or the noise of a timing.
 """
 
 from __future__ import annotations

@@ -150,20 +150,22 @@ def test_the_product_at_the_end_of_a_layer_is_neither_kept_nor_computed_again(
     assert len(taken) == 1
 
 
-def test_a_layer_that_needs_the_product_at_its_end_computes_it_again_only_once() -> None:
+def test_a_layer_that_needs_the_product_at_its_end_computes_it_again_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     layer, states = InPlace(add_bias), torch.randn(2, 5, 8)
     expected = gradients_of(layer, layer(states).sum())
     keeping = recompute_cheap_operations(layer, lambda _: True)
-    with pytest.MonkeyPatch.context() as patched:
-        forgotten: list[int] = []
-        own = recomputation._KeptResults.forget_last
-        patched.setattr(
-            recomputation._KeptResults,
-            "forget_last",
-            lambda self: (forgotten.append(1), own(self)),
-        )
-        for _ in range(3):
-            assert_identical(gradients_of(layer, keeping(states).sum()), expected)
+    forgotten: list[Any] = []
+    own = recomputation._KeptResults.forget_last
+
+    def forget_last(kept: Any) -> None:
+        forgotten.append(kept)
+        own(kept)
+
+    monkeypatch.setattr(recomputation._KeptResults, "forget_last", forget_last)
+    for _ in range(3):
+        assert_identical(gradients_of(layer, keeping(states).sum()), expected)
     assert len(forgotten) == 1
 
 

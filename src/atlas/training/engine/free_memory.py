@@ -1,7 +1,7 @@
 """Gives the free parts of the heap back to the operating system.
 
-glibc keeps what is freed. A layer's forward pass frees temporary tensors between results that stay,
-and blocks of other sizes do not fit these holes, so the process grows by a third more than it uses.
+glibc keeps what is freed, and memory that is used again costs page faults. So it is done after the
+checks before a training, and not in its passes, where it costs 8 to 15 % of the time.
 """
 
 from __future__ import annotations

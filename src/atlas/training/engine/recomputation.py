@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from atlas.training.engine.free_memory import give_back_free_memory
-
 # The operators whose results are kept, by name: some exist only on some devices.
 _KEPT = (
     "mm",
@@ -38,8 +36,6 @@ _KEPT = (
     "_scaled_dot_product_cudnn_attention",
     "_flash_attention_forward",
 )
-# Entries of hidden states above which the holes between kept results are large.
-LARGE_BLOCK = 2**18
 
 
 def recompute_cheap_operations(layer: Any, applies: Callable[[Tensor], bool]) -> Callable[..., Any]:
@@ -67,9 +63,6 @@ def recompute_cheap_operations(layer: Any, applies: Callable[[Tensor], bool]) ->
         found = checkpoint(forward, *arguments, use_reentrant=False, context_fn=contexts, **options)
         if not lacked:
             kept.forget_last()
-        if states.device.type == "cpu" and states.numel() >= LARGE_BLOCK:
-            # Blocks of the next layer would not fit between the results that stay.
-            give_back_free_memory()
         return found
 
     return forward_and_keep_little
