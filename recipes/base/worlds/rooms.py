@@ -82,7 +82,7 @@ def _start(rng: random.Random) -> tuple[GameState, str]:
     while True:
         name = rng.choices(list(SHARES), list(SHARES.values()))[0]
         level = rng.choice(("easy", "easy", "easy", "medium"))
-        sizes = dict(PRESETS[level].get(name, {}))  # type: ignore[call-overload]
+        sizes = dict(PRESETS[level].get(name, {}))  # type: ignore[call-overload,index]
         if rng.random() < 0.5:
             sizes |= SMALL.get(name, {})
         fold, low, high = rng.choice(FOLDS)
