@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from atlas.errors import ConfigError, ModelError
 from atlas.kinds import Choice
+from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.readers import read_selections, read_trajectories
 from atlas.training.config import LoraConfig, TrainConfig
@@ -154,13 +156,18 @@ def test_a_dry_run_says_what_the_config_shows_about_passes(
 def test_a_context_without_gradient_costs_less(tiny_model_folder: Path) -> None:
     from tests.training.tiny_families import nested_examples
 
+    examples = []
+    for one in nested_examples():
+        labels = one.labels.copy()
+        labels[:-2] = IGNORED_LABEL
+        examples.append(replace(one, labels=labels))
+
     def cost(given: str) -> float:
         config = TrainConfig(model=str(tiny_model_folder), context_gradient=given)
-        return count_costs(
-            measure_shape(str(tiny_model_folder), config), config, [nested_examples()]
-        )[-1].operations
+        shape = measure_shape(str(tiny_model_folder), config)
+        return count_costs(shape, config, [examples])[-1].operations
 
-    assert cost("stop") < cost("window:5") < cost("window:500")
+    assert cost("stop") < cost("full")
 
 
 def test_operations_of_one_sequence_are_those_counted_by_hand(tiny_model_folder: Path) -> None:
@@ -191,7 +198,7 @@ def test_adapters_and_checkpointing_need_less_memory(tiny_model_folder: Path) ->
     assert memory(engine={"shared_prompts": False}) > memory()
 
 
-@pytest.mark.parametrize("given", ["full", "stop", "window:5"])
+@pytest.mark.parametrize("given", ["full", "stop"])
 def test_the_divergence_costs_a_forward_pass_and_memory_for_a_copy_unless_there_are_adapters(
     tiny_model_folder: Path, given: str
 ) -> None:

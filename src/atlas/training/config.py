@@ -17,6 +17,7 @@ from atlas.training.objectives.base import OBJECTIVE
 
 LossNormalizer = Literal["tokens", "steps", "trajectories"]
 StepWeights = Literal["none", "score", "annotation"]
+ContextGradient = Literal["full", "stop"]
 # The lowest weight that a step may ever have.
 LOWEST_WEIGHT = -1.0
 # The learning rate at which the polynomial schedule of transformers ends.
@@ -171,12 +172,10 @@ class TrainConfig(Config):
         "is at least 1.5 times as fast on this CPU; else fp32). The weights stay float32",
     )
     gradient_checkpointing: bool = Field(default=False, description="use less memory and more time")
-    context_gradient: str = Field(
+    context_gradient: ContextGradient = Field(
         default="full",
-        pattern=r"^(full|stop|window:[1-9][0-9]*)$",
-        description="through which tokens the gradient flows: full (all), stop (only "
-        "supervised tokens; cheaper, not exact), or window:N (supervised tokens"
-        " and the N tokens before each)",
+        description="through which tokens the gradient flows: full (all), or stop (only "
+        "supervised tokens; cheaper, not exact)",
     )
     loss_normalizer: LossNormalizer = Field(
         default="tokens",
@@ -284,7 +283,7 @@ class TrainConfig(Config):
 
     @field_validator("engine")
     @classmethod
-    def _packs_where_a_window_needs_it(
+    def _packs_where_the_gradient_stops(
         cls, engine: EngineConfig, info: ValidationInfo
     ) -> EngineConfig:
         given = info.data.get("context_gradient", "full")
@@ -303,8 +302,7 @@ class TrainConfig(Config):
     @property
     def gradient_window(self) -> int | None:
         """How many tokens before each supervised token carry gradient; None: the whole context."""
-        kind, _, number = self.context_gradient.partition(":")
-        return None if kind == "full" else int(number or 0)
+        return None if self.context_gradient == "full" else 0
 
     def needed_extras(self) -> tuple[str, ...]:
         return ("train",)
