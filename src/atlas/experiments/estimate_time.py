@@ -33,6 +33,7 @@ class KindTime:
     Attributes:
         left: seconds that the unfinished stages take, those with an estimate.
         num_unknown: unfinished stages that nothing finished is like.
+        episodes_left: episodes that the unfinished stages collect or play.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class KindTime:
     spent: float = 0.0
     left: float = 0.0
     num_unknown: int = 0
+    episodes_left: int = 0
 
     @property
     def num_left(self) -> int:
@@ -88,7 +90,9 @@ def estimate_time(
         kind.spent += spent
         if manifest is not None and manifest.finished:
             kind.num_finished += 1
-        elif (seconds := times.estimate(place, _size(stage.config))) is None:
+            continue
+        kind.episodes_left += _episodes(stage.config.model_dump())
+        if (seconds := times.estimate(place, _size(stage.config))) is None:
             kind.num_unknown += 1
         else:
             kind.left += max(0.0, seconds - spent)
@@ -155,11 +159,16 @@ def _likes(place: Place) -> list[Place]:
 def _size(settings: Config | Mapping[str, Any]) -> float:
     """By what the time of a stage grows: episodes that are played, or passes over the data."""
     given = settings.model_dump() if isinstance(settings, Config) else settings
+    if episodes := _episodes(given):
+        return float(episodes)
+    passes = given.get("epochs") or given.get("limit")
+    return float(passes) if isinstance(passes, int | float) else 1.0
+
+
+def _episodes(given: Mapping[str, Any]) -> int:
+    """The episodes that a stage with these settings collects or plays."""
     suite = given.get("suite")
-    if isinstance(suite, Mapping):
-        entries = suite.get("entries") or {}
-        return float(sum(entry.get("episodes", 1) for entry in entries.values())) or 1.0
-    for name in ("episodes", "epochs", "limit"):
-        if isinstance(number := given.get(name), int | float):
-            return float(number) or 1.0
-    return 1.0
+    entries = suite.get("entries") if isinstance(suite, Mapping) else None
+    parts = [given] if entries is None else entries.values()
+    found = (part.get("episodes") for part in parts)
+    return sum(number for number in found if isinstance(number, int))
