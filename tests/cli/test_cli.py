@@ -189,6 +189,8 @@ def test_every_shipped_recipe_is_valid(
     written = yaml.safe_load(recipe.read_text())
     if "entries" in written:
         pytest.skip("a suite: tests/environments/test_suite.py reads it")
+    if recipe.stem == "smollm2":
+        pytest.skip("its data is made in tests/experiments/test_paper_recipes.py")
     assert "collect" in written or "trajectories" in written
     plan = plan_experiment(load_config(ExperimentConfig, recipe), tmp_path, str(recipe))
     assert plan.stages[-1].title == "report"
