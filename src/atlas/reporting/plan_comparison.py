@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from atlas.config import Config, StrPath
 from atlas.errors import ConfigError
 from atlas.records import Record
-from atlas.reporting.read_pilot import Pilot, read_pilot
+from atlas.reporting.read_pilot import PilotNoise, read_pilot
 from atlas.statistics.power import (
     Noise,
     minimum_detectable_difference,
@@ -164,7 +164,7 @@ def plan_comparison(config: PlanConfig, pilot: Sequence[StrPath] = ()) -> Compar
         RunError: a folder is missing, or the runs cannot be compared.
     """
     paths = [Path(path) for path in pilot]
-    known = read_pilot(paths, config.arm, config.against, config.split) if paths else Pilot()
+    known = read_pilot(paths, config.arm, config.against, config.split) if paths else PilotNoise()
     if known.discordance == 0 and config.discordance is None:
         raise ConfigError(
             "the two arms of the pilot differ on no task, which says nothing about other tasks. "
