@@ -18,7 +18,7 @@ from atlas.reporting.scopes import find_scopes, scope_values
 from atlas.statistics.bootstrap import Floats
 from atlas.statistics.crossed_difference import estimate_seed_variance
 from atlas.statistics.student_t import chi_square_quantile
-from atlas.statistics.task_differences import pair_tasks
+from atlas.statistics.task_differences import pair_tasks, run_share
 from atlas.store.run_folders import read_manifest
 
 # The SD between seeds stays below its high value with this probability.
@@ -107,7 +107,7 @@ def _measure(a: Floats, b: Floats, trained: Sequence[Floats], arms: Sequence[Arm
     seeds = estimate_seed_variance(trained)
     task_variance, high = 0.0, None
     if seeds is not None:
-        runs = 1 / len(tasks.a) + 1 / len(tasks.b)
+        runs = run_share(tasks.a, tasks.weights) + run_share(tasks.b, tasks.weights)
         lasting = tasks.each.size * (tasks.variance - runs * seeds.noise)
         task_variance = min(discordance, max(0.0, lasting))
         most = seeds.variance * seeds.degrees / chi_square_quantile(1 - HIGH, seeds.degrees)
