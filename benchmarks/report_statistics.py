@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from atlas.statistics.checkpoint_difference import checkpoint_difference
 from atlas.statistics.crossed_difference import crossed_difference, estimate_seed_variance
-from atlas.statistics.group_difference import group_difference
+from atlas.statistics.group_difference import group_difference, group_seed_variance
 from atlas.statistics.improvement import probability_of_improvement
 from atlas.statistics.margins import judge_margin
 from atlas.statistics.power import Noise, power_of
@@ -164,12 +164,14 @@ def measure_rate(cell: Conditions, num: int, seed: int = 0) -> Found:
 
 
 def measure_groups(cell: Conditions, num: int, seed: int = 0) -> Found:
-    """The difference on groups of tasks that were not played."""
+    """The difference on groups that were not played: of checkpoints, or of methods with seeds."""
     cell = replace(cell, seeds=cell.seeds[:2], rates=cell.rates[:2])
     labels = cell.labels or []
 
     def judge(arms: list[Values]) -> tuple[float, float, float | None]:
-        found = group_difference(arms[0], arms[1], labels)
+        seeds = group_seed_variance(arms, labels) if len(arms[0]) > 1 else None
+        trained = (seeds is not None, seeds is not None)
+        found = group_difference(arms[0], arms[1], labels, seeds=seeds, trained=trained)
         return *_limits(found.difference.limits), found.p_value
 
     return _measure(cell, num, seed, judge, cell.truth)
@@ -180,7 +182,7 @@ def measure_improvement(cell: Conditions, num: int, seed: int = 0) -> Found:
     cell = replace(cell, seeds=cell.seeds[:2], rates=cell.rates[:2])
 
     def judge(arms: list[Values]) -> tuple[float, float, float | None]:
-        found = probability_of_improvement(arms[0], arms[1], strata=cell.labels)
+        found = probability_of_improvement(arms[0], arms[1])
         return *_limits(found.limits), None
 
     return _measure(cell, num, seed, judge, 0.5)
@@ -321,14 +323,18 @@ def _groups(num: int, seed: int) -> Iterator[str]:
         )
         yield _row(f"groups, {strata}", measure_groups(cell, num, seed))
         yield _row(f"tasks, {strata}", measure_checkpoints(cell, num, seed))
+        for seed_sd in SEED_SDS:
+            methods = replace(cell, seeds=(3, 3), seed_sd=seed_sd)
+            name = f"groups, {strata}, 3 seeds, seed SD {100 * seed_sd:g}"
+            yield _row(name, measure_groups(methods, num, seed))
 
 
 def _improvement(num: int, seed: int) -> Iterator[str]:
-    """The probability of improvement of equal arms, five environments."""
+    """The probability of improvement of equal arms on one environment."""
     yield "| seeds, seed SD | coverage | | width |\n|---|---|---|---|"
-    for runs in ((3, 3), (5, 5), (10, 10), (1, 5)):
+    for runs in ((3, 3), (4, 4), (5, 5), (10, 10), (1, 5)):
         for seed_sd in (0.0, 0.045):
-            cell = Conditions(0, runs, seed_sd, (RATE, RATE), strata=(40,) * 5)
+            cell = Conditions(40, runs, seed_sd, (RATE, RATE))
             yield _row(f"{runs}, {100 * seed_sd:g}", measure_improvement(cell, num, seed))
 
 

@@ -13,6 +13,8 @@ from rich.console import Console
 from atlas.config import load_config
 from atlas.errors import ConfigError, RunError
 from atlas.reporting.build_report import build_report
+from atlas.reporting.claim_tests import FEWEST_TRAININGS
+from atlas.reporting.config import ArmConfig, ReportConfig
 from atlas.reporting.plan_comparison import ComparisonPlan, PlanConfig, plan_comparison
 from atlas.reporting.plan_table import plan_lines, plan_table
 from tests.reporting.synthetic_runs import RunFolders
@@ -49,6 +51,44 @@ def test_a_margin_needs_what_a_difference_of_its_size_needs() -> None:
     assert best.seconds == min(one.seconds or 0 for one in margin.enough.values())
     with pytest.raises(ConfigError, match="both 'difference' and 'margin'"):
         load_config(PlanConfig, None, ["difference=5", "margin=5"], {})
+
+
+def test_fewer_seeds_than_a_report_needs_are_never_planned() -> None:
+    plan = plan_comparison(PlanConfig(difference=50, seed_sd=0, discordance=5))
+    assert {design.num_seeds for design in plan.enough.values()} == {FEWEST_TRAININGS}
+    with pytest.raises(ConfigError, match=r"seeds\.0"):
+        load_config(PlanConfig, None, ["seeds=[2]"], {})
+
+
+def test_a_difference_that_rates_cannot_have_is_not_shown() -> None:
+    plan = plan_comparison(PlanConfig(seed_sd=49, discordance=60, seeds=(3,), tasks=(50,)))
+    assert plan.designs[0].minimum_detectable > 1
+    assert "150." not in shown(plan)
+
+
+def test_results_made_elsewhere_are_a_pilot(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    won = {"base": rng.random((1, 40)) < 0.3, "tuned": rng.random((3, 40)) < 0.5}
+    arms = []
+    for name, runs in won.items():
+        rows = [
+            f"t{task},{seed},{int(one)}"
+            for seed, run in enumerate(runs)
+            for task, one in enumerate(run)
+        ]
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join(["task,seed,success", *rows]))
+        arms.append(ArmConfig(name=name, results=(path,)))
+    config = ReportConfig(
+        arms=tuple(arms), reference="base", base="base", results_are="trainings", resamples=100
+    )
+    build_report(config, tmp_path / "report")
+    plan = plan_comparison(PlanConfig(), [tmp_path / "report"])
+    assert plan.discordance == pytest.approx((won["tuned"] != won["base"]).mean())
+    assert plan.seed_sd_degrees == 2
+    assert plan.seconds_per_training is None
+    assert plan.task_variance > 0
+    assert "varies from task to task" in shown(plan)
 
 
 def test_a_goal_out_of_reach_is_said() -> None:

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlas.statistics.checkpoint_difference import checkpoint_difference
 from atlas.statistics.crossed_difference import (
     SeedVariance,
     crossed_difference,
     estimate_seed_variance,
 )
+from atlas.statistics.rates import success_rate
+from atlas.statistics.task_differences import mean_variance
 
 RNG = np.random.default_rng(3)
 RUNS = [(RNG.random((3, 60)) < 0.4).astype(float) for _ in range(3)]
@@ -173,3 +176,62 @@ def test_strata_count_alike() -> None:
     found = crossed_difference(a, 1 - a, strata=strata, seeds=SEEDS)
     assert found.difference.value == pytest.approx(0.0)
     assert crossed_difference(a, 1 - a, seeds=SEEDS).difference.value == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("strata", [None, [task % 3 for task in range(60)]])
+def test_a_run_without_a_valid_episode_is_none(strata: list[int] | None) -> None:
+    broken = np.vstack([RUNS[0], np.full(60, math.nan)])
+    assert estimate_seed_variance([broken], strata) == estimate_seed_variance([RUNS[0]], strata)
+    assert estimate_seed_variance([broken[2:]], strata) is None
+    given = {"strata": strata, "seeds": SEEDS}
+    assert crossed_difference(broken, RUNS[1], **given) == crossed_difference(  # type: ignore[arg-type]
+        RUNS[0],
+        RUNS[1],
+        **given,  # type: ignore[arg-type]
+    )
+    assert checkpoint_difference(broken, RUNS[1], strata=strata) == checkpoint_difference(
+        RUNS[0], RUNS[1], strata=strata
+    )
+    found, expected = (success_rate(one, strata=strata) for one in (broken, RUNS[0]))
+    assert found.rate.limits == pytest.approx(expected.rate.limits)
+    assert found.covers_seeds
+    assert not success_rate(broken[2:]).covers_seeds
+
+
+def test_a_run_with_few_valid_episodes_counts_little() -> None:
+    loud = SeedVariance(0.01, 0.0, 4)
+    few = RUNS[0].copy()
+    few[2, 6:] = math.nan
+    three = crossed_difference(RUNS[0], RUNS[1], seeds=loud).variance
+    two = crossed_difference(RUNS[0][:2], RUNS[1], seeds=loud).variance
+    between = crossed_difference(few, RUNS[1], seeds=loud).variance
+    assert three is not None
+    assert two is not None
+    assert between is not None
+    assert three < between
+    assert between == pytest.approx(two, rel=0.1)
+
+
+@pytest.mark.parametrize("factor", [100.0, 1e6])
+@pytest.mark.parametrize("differ", [0, 3, 60])
+def test_scores_in_another_unit_give_the_same_in_that_unit(factor: float, differ: int) -> None:
+    rng = np.random.default_rng(5)
+    a = np.full((3, 60), 2.0)
+    b = a.copy()
+    b[:, :differ] += rng.random((3, differ))
+    seeds = estimate_seed_variance([a, b])
+    first = crossed_difference(a, b, seeds=seeds)
+    scaled = estimate_seed_variance([factor * a, factor * b])
+    second = crossed_difference(factor * (a + 5), factor * (b + 5), seeds=scaled)
+    assert first.p_value == pytest.approx(second.p_value, rel=1e-6)
+    if differ:
+        assert first.difference.limits is not None
+        expected = [factor * limit for limit in first.difference.limits]
+        assert second.difference.limits == pytest.approx(expected, rel=1e-6)
+
+
+def test_strata_with_one_task_each_have_one_estimate_of_the_variance() -> None:
+    each = np.random.default_rng(6).standard_normal(12)
+    variance, degrees = mean_variance(each, np.arange(12))
+    assert variance == pytest.approx(each.var(ddof=1) / 12)
+    assert degrees == pytest.approx(11)

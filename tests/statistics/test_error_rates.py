@@ -118,9 +118,18 @@ def test_other_groups_are_covered_by_groups_and_not_by_tasks() -> None:
     assert measure_checkpoints(cell, FEW).coverage < 0.85
 
 
+def test_methods_on_other_groups_are_covered_with_the_noise_of_seeds() -> None:
+    cell = Conditions(
+        0, (3, 3), 0.045, (0.35, 0.35), interaction=0.3, strata=(20,) * 10, level_share=0.5
+    )
+    found = measure_groups(cell, FEW)
+    assert_law(found, FEW)
+    assert found.width < 0.35
+
+
 def test_the_probability_of_improvement_of_equal_arms_is_covered() -> None:
     for runs in (3, 5):
-        cell = Conditions(0, (runs, runs), 0.045, (0.35, 0.35), strata=(40,) * 5)
+        cell = Conditions(40, (runs, runs), 0.045, (0.35, 0.35))
         assert_law(measure_improvement(cell, 200), 200, 1.0)
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from atlas.statistics.group_difference import group_difference
+from atlas.statistics.group_difference import group_difference, group_seed_variance
 from atlas.statistics.improvement import probability_of_improvement
 from atlas.statistics.intervals import wilson_interval
 from atlas.statistics.rates import success_rate
@@ -89,24 +89,36 @@ def test_the_probability_of_improvement_is_that_of_all_pairs_of_runs() -> None:
     assert turned.limits == pytest.approx((1 - high, 1 - low))
 
 
-def test_copies_of_an_environment_do_not_make_improvement_more_certain() -> None:
-    other = RUNS[::-1] * 0.9
-    one = probability_of_improvement(RUNS, other)
-    strata = [task // 40 for task in range(160)]
-    four = probability_of_improvement(np.tile(RUNS, (1, 4)), np.tile(other, (1, 4)), strata=strata)
-    assert one.limits is not None
-    assert four.limits is not None
-    assert four.value == pytest.approx(one.value)
-    assert four.limits[1] - four.limits[0] >= 0.9 * (one.limits[1] - one.limits[0])
-
-
 def test_improvement_without_runs_or_in_all_of_them() -> None:
     assert probability_of_improvement([[math.nan]], [[1.0]]).value is None
-    strata = [task // 20 for task in range(40)]
-    always = probability_of_improvement(np.ones((3, 40)), np.zeros((3, 40)), strata=strata)
+    always = probability_of_improvement(np.ones((5, 40)), np.zeros((5, 40)))
     assert (always.value, always.high) == (1.0, 1.0)
     assert always.low is not None
-    assert always.low < 0.9
+    assert 0.5 < always.low < 0.9
+
+
+@pytest.mark.parametrize("runs", [(1, 1), (1, 5), (2, 2), (2, 5), (3, 3)])
+def test_improvement_is_open_where_no_order_of_so_few_runs_is_unlikely(
+    runs: tuple[int, int],
+) -> None:
+    found = probability_of_improvement(np.ones((runs[0], 9)), np.zeros((runs[1], 9)))
+    assert found.value == 1
+    assert found.low is not None
+    assert (found.low <= 0.5) == (2 / math.comb(sum(runs), runs[0]) > 0.05)
+
+
+def test_a_rate_of_scores_is_refused_and_one_of_only_successes_is_1() -> None:
+    for values in ([[50.0, 60.0]], [-0.1, 0.3]):
+        with pytest.raises(ValueError, match=r"expected successes in \[0, 1\]"):
+            success_rate(values)
+    all_won = np.ones((3, 30))
+    all_won[0, 0] = all_won[1, 1] = math.nan
+    found = success_rate(all_won)
+    assert (found.rate.value, found.effective_tasks) == (1.0, pytest.approx(30))
+    with pytest.raises(ValueError, match="expected successes"):
+        pass_hat_k([[0.5, 1.0], [0.5, 1.0]], 1, 0)
+    with pytest.raises(ValueError, match="expected successes"):
+        flip_rate([[3.0], [1.0]], 0)
 
 
 def test_groups_are_tested_by_t_over_their_means_and_never_below_five() -> None:
@@ -121,3 +133,29 @@ def test_groups_are_tested_by_t_over_their_means_and_never_below_five() -> None:
     assert few.difference.value is not None
     assert few.p_value is None
     assert few.difference.limits is None
+
+
+def test_groups_that_differ_on_few_tasks_are_no_proof() -> None:
+    # One task more in each of five groups of nearly the same size.
+    groups = [group for group in range(5) for _ in range(20 + group % 2)]
+    a = np.array([group != before for group, before in zip(groups, [-1, *groups], strict=False)])
+    found = group_difference(a.astype(float), np.zeros(len(groups)), groups)
+    assert found.p_value is not None
+    assert found.p_value >= 2 / 2**5
+    assert found.difference.low is not None
+    assert found.difference.low <= 0
+
+
+def test_methods_over_groups_have_the_noise_of_seeds_and_no_more_than_one_task_more() -> None:
+    groups = [task % 8 for task in range(40)]
+    seeds = group_seed_variance([RUNS, RUNS[::-1]], groups)
+    both = (True, True)
+    checkpoints = group_difference(RUNS, RUNS[::-1] * 0.9, groups)
+    methods = group_difference(RUNS, RUNS[::-1] * 0.9, groups, seeds=seeds, trained=both)
+    assumed = group_difference(RUNS, RUNS[::-1] * 0.9, groups, trained=both, assumed_seed_sd=0.1)
+    assert checkpoints.variance is not None
+    assert assumed.variance == pytest.approx(checkpoints.variance + 2 / 3 * 0.01)
+    assert seeds is not None
+    assert methods.variance is not None
+    assert checkpoints.variance <= 2 * methods.variance
+    assert methods.variance <= checkpoints.variance + seeds.variance

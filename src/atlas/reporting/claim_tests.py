@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from atlas.statistics.crossed_difference import (
     estimate_seed_variance,
 )
 from atlas.statistics.estimate import Estimate
-from atlas.statistics.group_difference import group_difference
+from atlas.statistics.group_difference import group_difference, group_seed_variance
 from atlas.statistics.power import detectable_effect
 from atlas.statistics.student_t import t_p_value
 from atlas.statistics.task_differences import pair_tasks
@@ -45,7 +46,9 @@ class ArmValues:
 
     @property
     def num_trainings(self) -> int:
-        return len(self.values) if self.is_trained else 0
+        """The trainings that played at least one of the tasks."""
+        played = int((~np.isnan(self.values)).any(axis=1).sum())
+        return played if self.is_trained else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,10 @@ def pooled_arms(arms: Sequence[ArmValues]) -> list[ArmValues]:
 
 def seed_variance(pooled: Sequence[ArmValues], settings: ComparisonSettings) -> SeedVariance | None:
     """How much seeds vary, over all these arms."""
-    values = [_units(arm.values, settings) for arm in pooled]
-    return estimate_seed_variance(values, None if settings.groups else settings.strata)
+    values = [arm.values for arm in pooled]
+    if settings.groups:
+        return group_seed_variance(values, settings.groups)
+    return estimate_seed_variance(values, settings.strata)
 
 
 def compare_values(
@@ -144,18 +149,17 @@ def _test_methods(
     seeds: SeedVariance | None,
 ) -> ClaimTest:
     paired = pair_tasks(arm.values, against.values, settings.groups or settings.strata)
-    a, b = arm.values, against.values
-    if settings.groups:
-        both = ~(np.isnan(a).all(axis=0) | np.isnan(b).all(axis=0))
-        a, b = (_units(np.where(both, one, np.nan), settings) for one in (a, b))
-    found = crossed_difference(
-        a,
-        b,
-        strata=None if settings.groups else settings.strata,
-        seeds=seeds,
-        trained=(arm.is_trained, against.is_trained),
-        assumed_seed_sd=None if seeds else settings.seed_sd,
-        confidence=settings.confidence,
+    noise: dict[str, Any] = {
+        "seeds": seeds,
+        "trained": (arm.is_trained, against.is_trained),
+        "assumed_seed_sd": None if seeds else settings.seed_sd,
+        "confidence": settings.confidence,
+    }
+    pair = (arm.values, against.values)
+    found = (
+        group_difference(*pair, settings.groups, **noise)
+        if settings.groups
+        else crossed_difference(*pair, strata=settings.strata, **noise)
     )
     if found.variance is None or found.degrees is None:
         # One task, or nothing that says how much seeds vary at these rates.
@@ -217,17 +221,6 @@ def _test_checkpoints(
         num_tasks=found.num_tasks,
         counts=counts,
     )
-
-
-def _units(values: Floats, settings: ComparisonSettings) -> Floats:
-    """[R, T], or the means of the groups [R, K] if groups are the units."""
-    if not settings.groups:
-        return values
-    groups = np.asarray(settings.groups)
-    valid = ~np.isnan(values)
-    sums = np.stack([np.bincount(groups, row) for row in np.where(valid, values, 0.0)])
-    sizes = np.stack([np.bincount(groups, row) for row in valid.astype(float)])
-    return np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan)
 
 
 def _p_above(t: float, degrees: float) -> float:

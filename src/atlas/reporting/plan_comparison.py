@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 from atlas.config import Config, StrPath
 from atlas.errors import ConfigError
 from atlas.records import Record
-from atlas.reporting.read_pilot import Pilot, read_pilot
+from atlas.reporting.claim_tests import FEWEST_TRAININGS
+from atlas.reporting.read_pilot import PilotNoise, read_pilot
 from atlas.statistics.power import (
     Noise,
     minimum_detectable_difference,
@@ -23,7 +24,9 @@ from atlas.statistics.power import (
 # Without a pilot: what the demo showed, a 35 % discordance and an SD between seeds of 3.5 points.
 SEED_SD = 3.5
 DISCORDANCE = 35.0
-Count = Annotated[int, Field(ge=2, le=1_000_000)]
+Tasks = Annotated[int, Field(ge=2, le=1_000_000)]
+# With fewer trainings a report says nothing about methods.
+Seeds = Annotated[int, Field(ge=FEWEST_TRAININGS, le=1_000_000)]
 
 
 class PlanConfig(Config):
@@ -43,10 +46,10 @@ class PlanConfig(Config):
         description="instead of a difference: show 'not worse by more than this', in points, of "
         "an arm that is as good",
     )
-    tasks: tuple[Count, ...] = Field(
+    tasks: tuple[Tasks, ...] = Field(
         default=(50, 100, 200, 500, 1000), min_length=1, description="numbers of tasks to look at"
     )
-    seeds: tuple[Count, ...] = Field(
+    seeds: tuple[Seeds, ...] = Field(
         default=(3, 5, 10, 20), min_length=1, description="numbers of seeds per arm to look at"
     )
     seed_sd: float | None = Field(
@@ -164,7 +167,7 @@ def plan_comparison(config: PlanConfig, pilot: Sequence[StrPath] = ()) -> Compar
         RunError: a folder is missing, or the runs cannot be compared.
     """
     paths = [Path(path) for path in pilot]
-    known = read_pilot(paths, config.arm, config.against, config.split) if paths else Pilot()
+    known = read_pilot(paths, config.arm, config.against, config.split) if paths else PilotNoise()
     if known.discordance == 0 and config.discordance is None:
         raise ConfigError(
             "the two arms of the pilot differ on no task, which says nothing about other tasks. "
@@ -196,7 +199,9 @@ def plan_comparison(config: PlanConfig, pilot: Sequence[StrPath] = ()) -> Compar
         )
 
     given = (config.confidence, config.power)
-    fewest = {num: required_seeds(goal, noise, num, *given) for num in config.tasks}
+    fewest = {
+        num: required_seeds(goal, noise, num, *given, FEWEST_TRAININGS) for num in config.tasks
+    }
     is_own = config.seed_sd is None
     return ComparisonPlan(
         goal=goal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,9 @@ def plan_lines(plan: ComparisonPlan) -> Iterator[str]:
         seed_sd += f", of {plan.seed_sd_degrees} degrees of freedom"
         seed_sd += f" (below {100 * plan.seed_sd_high:.1f} with 80 % probability)"
     yield f"{seed_sd}; single runs of two arms differ on {100 * plan.discordance:.0f} % of tasks"
+    if plan.task_variance:
+        between = 100 * math.sqrt(plan.task_variance)
+        yield f"tasks:  the true difference varies from task to task by {between:.0f} points (SD)"
     if _has_time(plan):
         training = seconds(Estimate(value=plan.seconds_per_training))
         episode = seconds(Estimate(value=plan.seconds_per_episode))
@@ -69,7 +73,9 @@ def _title(plan: ComparisonPlan) -> str:
 
 
 def _cell(design: Design) -> str:
-    return f"{100 * design.power:.0f} %  {100 * design.minimum_detectable:4.1f}"
+    # No two rates differ by more than 100 points.
+    least = 100 * design.minimum_detectable
+    return f"{100 * design.power:.0f} %  {f'{least:4.1f}' if least <= 100 else DASH:>4}"
 
 
 def _has_time(plan: ComparisonPlan) -> bool:

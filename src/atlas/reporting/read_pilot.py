@@ -18,7 +18,7 @@ from atlas.reporting.scopes import find_scopes, scope_values
 from atlas.statistics.bootstrap import Floats
 from atlas.statistics.crossed_difference import estimate_seed_variance
 from atlas.statistics.student_t import chi_square_quantile
-from atlas.statistics.task_differences import pair_tasks
+from atlas.statistics.task_differences import pair_tasks, run_share
 from atlas.store.run_folders import read_manifest
 
 # The SD between seeds stays below its high value with this probability.
@@ -26,7 +26,7 @@ HIGH = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Pilot:
+class PilotNoise:
     """What a pilot says; None and 0 where it says nothing. Rates are shares.
 
     Attributes:
@@ -45,7 +45,7 @@ class Pilot:
 
 def read_pilot(
     paths: Sequence[Path], arm: str | None, against: str | None, split: str | None
-) -> Pilot:
+) -> PilotNoise:
     """Read a run folder of report, or run folders of evaluate, one per arm."""
     manifests = [read_manifest(path, ("report", "evaluate")) for path in paths]
     if manifests[0].command == "report":
@@ -96,7 +96,7 @@ def _find(arms: Sequence[Arm], name: str | None, setting: str) -> Arm:
     return arms[known.index(name)]
 
 
-def _measure(a: Floats, b: Floats, trained: Sequence[Floats], arms: Sequence[Arm]) -> Pilot:
+def _measure(a: Floats, b: Floats, trained: Sequence[Floats], arms: Sequence[Arm]) -> PilotNoise:
     tasks = pair_tasks(a, b, None)
     if tasks.each.size < 2:
         raise RunError(
@@ -107,7 +107,7 @@ def _measure(a: Floats, b: Floats, trained: Sequence[Floats], arms: Sequence[Arm
     seeds = estimate_seed_variance(trained)
     task_variance, high = 0.0, None
     if seeds is not None:
-        runs = 1 / len(tasks.a) + 1 / len(tasks.b)
+        runs = run_share(tasks.a, tasks.weights) + run_share(tasks.b, tasks.weights)
         lasting = tasks.each.size * (tasks.variance - runs * seeds.noise)
         task_variance = min(discordance, max(0.0, lasting))
         most = seeds.variance * seeds.degrees / chi_square_quantile(1 - HIGH, seeds.degrees)
@@ -115,7 +115,7 @@ def _measure(a: Floats, b: Floats, trained: Sequence[Floats], arms: Sequence[Arm
     episodes = [len(one.episodes) for each in evaluations_of(arms) for one in each.repetitions]
     played = [one.folder.manifest for each in evaluations_of(arms) for one in each.repetitions]
     trainings = [one.folder.manifest for arm in arms for one in arm.trainings]
-    return Pilot(
+    return PilotNoise(
         seed_sd=None if seeds is None else seeds.seed_sd,
         seed_sd_high=high,
         degrees=None if seeds is None else seeds.degrees,

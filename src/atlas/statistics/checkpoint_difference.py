@@ -15,7 +15,13 @@ from numpy.typing import ArrayLike
 
 from atlas.statistics.bootstrap import TINY, Floats, check_confidence
 from atlas.statistics.estimate import Estimate
-from atlas.statistics.task_differences import Ints, TaskDifferences, limits_of, pair_tasks
+from atlas.statistics.task_differences import (
+    Ints,
+    TaskDifferences,
+    limits_of,
+    pair_tasks,
+    run_share,
+)
 
 # Up to so many outcomes, all of them are counted.
 MOST_OUTCOMES = 100_000
@@ -77,7 +83,7 @@ def checkpoint_difference(
     center, variance = _enlarge(tasks)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     arms = [arm for arm, is_trained in zip((tasks.a, tasks.b), trained, strict=True) if is_trained]
-    runs = sum(1 / len(arm) for arm in arms)
+    runs = sum(run_share(arm, tasks.weights) for arm in arms)
     left = max(0.0, (center / z) ** 2 - variance)
     return CheckpointDifference(
         difference=limits_of(tasks, center, z * math.sqrt(variance)),

@@ -26,6 +26,7 @@ from atlas.statistics.task_differences import (
     limits_of,
     number_strata,
     pair_tasks,
+    run_share,
     stratum_weights,
 )
 
@@ -133,9 +134,8 @@ def estimate_seed_variance(
     found = []
     for arm in arms:
         values = as_runs(arm)
-        if len(values) > 1:
-            own = _seeds_of(values, number_strata(strata, values.shape[1]))
-            found += [own] if own is not None else []
+        own = _seeds_of(values, number_strata(strata, values.shape[1]))
+        found += [own] if own is not None else []
     return _pool(found) if found else None
 
 
@@ -148,6 +148,7 @@ def crossed_difference(
     trained: tuple[bool, bool] = (True, True),
     assumed_seed_sd: float | None = None,
     confidence: float = 0.95,
+    over_strata: bool = False,
 ) -> CrossedDifference:
     """The difference of two methods with the variance of tasks and of training runs.
 
@@ -165,6 +166,8 @@ def crossed_difference(
         trained: whether each arm was trained. An untuned model has no variance between seeds.
         assumed_seed_sd: a standard deviation between seeds that is taken as known, instead of
             `seeds`.
+        over_strata: whether the strata are a sample of others, so that their means vary, and not
+            the tasks within them.
 
     Raises:
         ValueError: a trained arm, but neither `seeds` nor `assumed_seed_sd`, or both.
@@ -190,7 +193,8 @@ def crossed_difference(
         num_tied=tied,
         confidence=confidence,
     )
-    spread = _spread(tasks, trained, seeds, assumed_seed_sd)
+    of_tasks = tasks.over_strata if over_strata else (tasks.variance, tasks.degrees)
+    spread = _spread(tasks, of_tasks, trained, seeds, assumed_seed_sd)
     if spread is None:
         return result
     variance, degrees = spread
@@ -210,19 +214,25 @@ def crossed_difference(
 
 def _spread(
     tasks: TaskDifferences,
+    drawn: tuple[float, float],
     trained: tuple[bool, bool],
     seeds: SeedVariance | None,
     assumed_seed_sd: float | None,
 ) -> tuple[float, float] | None:
-    """The variance of the difference and its degrees of freedom; None where it is not known."""
-    of_tasks, degrees = tasks.variance, tasks.degrees
+    """The variance of the difference and its degrees of freedom; None where it is not known.
+
+    Args:
+        drawn: the same of the drawing of tasks only.
+    """
+    of_tasks, degrees = drawn
     if math.isinf(of_tasks):
         return None
     of_tasks = max(of_tasks, tasks.least_variance)
     arms = [arm for arm, is_trained in zip((tasks.a, tasks.b), trained, strict=True) if is_trained]
     error = of_tasks**2 / degrees
     if assumed_seed_sd is not None:
-        variance = of_tasks + sum(1 / len(arm) for arm in arms) * assumed_seed_sd**2
+        shares = sum(run_share(arm, tasks.weights) for arm in arms)
+        variance = of_tasks + shares * assumed_seed_sd**2
         return variance, variance**2 / error
     if seeds is None:
         return of_tasks, degrees
@@ -232,9 +242,10 @@ def _spread(
         near = seeds.near(_scale(arm, tasks.weights))
         if near is None:
             return None
-        runs += near.variance / len(arm)
-        noise += near.noise / len(arm)
-        errors.append(near.variance / len(arm) / math.sqrt(near.degrees))
+        share = run_share(arm, tasks.weights)
+        runs += near.variance * share
+        noise += near.noise * share
+        errors.append(near.variance * share / math.sqrt(near.degrees))
     unbiased = of_tasks + runs - noise
     variance = (max(of_tasks, unbiased) + max(runs, unbiased)) / 2
     # Both arms may use the same estimate, so their errors do not cancel.
@@ -273,10 +284,15 @@ def _scale(runs: Floats, weights: Floats) -> float:
 
 
 def _seeds_of(values: Floats, strata: Ints) -> ArmSeeds | None:
-    """S and E of one arm [R, T] over the tasks that all runs played; None without such a task."""
+    """S and E of one arm [R, T] over the tasks that all runs played.
+
+    None for a single run, and without such a task.
+    """
+    # A run without a valid episode is none.
+    values = values[~np.isnan(values).all(axis=1)]
     num_runs = len(values)
     played = ~np.isnan(values).any(axis=0)
-    if not played.any():
+    if num_runs < 2 or not played.any():
         return None
     values, strata = values[:, played], np.unique(strata[played], return_inverse=True)[1]
     weights = stratum_weights(strata)

@@ -6,60 +6,81 @@ played the groups are the sample, and there are few of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from atlas.statistics.bootstrap import check_confidence
-from atlas.statistics.crossed_difference import CrossedDifference
+from atlas.statistics.bootstrap import Floats
+from atlas.statistics.crossed_difference import (
+    CrossedDifference,
+    SeedVariance,
+    crossed_difference,
+    estimate_seed_variance,
+)
 from atlas.statistics.estimate import Estimate
-from atlas.statistics.student_t import t_p_value, t_quantile
-from atlas.statistics.task_differences import limits_of, pair_tasks
+from atlas.statistics.intervals import as_runs
+from atlas.statistics.task_differences import number_strata
 
 # With fewer groups no interval and no p-value is given.
 FEWEST_GROUPS = 5
 
 
 def group_difference(
-    a: ArrayLike, b: ArrayLike, groups: Sequence[int], *, confidence: float = 0.95
+    a: ArrayLike,
+    b: ArrayLike,
+    groups: Sequence[int],
+    *,
+    seeds: SeedVariance | None = None,
+    trained: tuple[bool, bool] = (False, False),
+    assumed_seed_sd: float | None = None,
+    confidence: float = 0.95,
 ) -> CrossedDifference:
     """The mean difference over groups that count alike, with t over the means of the groups.
 
-    It has K - 1 degrees of freedom for K groups, and no interval below five groups.
+    It has K - 1 degrees of freedom for K groups, and no interval below five groups. Without
+    `trained` it is the difference of these checkpoints; with it, of methods, and the noise of
+    seeds is added as in `crossed_difference`.
 
     Args:
         a: [R, T] or [T].
         b: the same tasks in the same order.
         groups: one integer per task.
+        seeds: the variance between seeds, from `group_seed_variance`.
     """
-    check_confidence(confidence)
-    tasks = pair_tasks(a, b, groups)
-    value = tasks.mean
-    if value is None:
-        return CrossedDifference(Estimate())
-    means = np.bincount(tasks.strata, tasks.each) / np.bincount(tasks.strata)
-    higher, lower, tied = tasks.counts
-    result = CrossedDifference(
-        difference=Estimate(value=value),
-        num_tasks=tasks.each.size,
-        num_higher=higher,
-        num_lower=lower,
-        num_tied=tied,
+    found = crossed_difference(
+        a,
+        b,
+        strata=groups,
+        seeds=seeds,
+        trained=trained,
+        assumed_seed_sd=assumed_seed_sd,
         confidence=confidence,
+        over_strata=True,
     )
-    num_groups = len(means)
-    variance = float(np.var(means, ddof=1)) / num_groups if num_groups > 1 else math.inf
-    if num_groups < FEWEST_GROUPS or variance == 0:
-        return result
-    error = math.sqrt(variance)
-    reach = t_quantile(confidence, num_groups - 1) * error
-    return replace(
-        result,
-        difference=limits_of(tasks, value, reach),
-        p_value=t_p_value(value / error, num_groups - 1),
-        variance=variance,
-        degrees=num_groups - 1,
-    )
+    first, second = as_runs(a), as_runs(b)
+    both = ~(np.isnan(first).all(axis=0) | np.isnan(second).all(axis=0))
+    if len(np.unique(np.asarray(groups)[both])) >= FEWEST_GROUPS:
+        return found
+    value = Estimate(value=found.difference.value)
+    return replace(found, difference=value, p_value=None, variance=None, degrees=None)
+
+
+def group_seed_variance(arms: Sequence[ArrayLike], groups: Sequence[int]) -> SeedVariance | None:
+    """The variance between seeds if the means of groups are what each run is measured on.
+
+    Args:
+        arms: the trained arms [R, T] each.
+        groups: one integer per task.
+    """
+    return estimate_seed_variance([_group_means(as_runs(arm), groups) for arm in arms])
+
+
+def _group_means(runs: Floats, groups: Sequence[int]) -> Floats:
+    """The mean of each run on each group [R, K]; NaN without a valid episode."""
+    numbers = np.unique(number_strata(groups, runs.shape[1]), return_inverse=True)[1]
+    valid = ~np.isnan(runs)
+    sums = np.stack([np.bincount(numbers, row) for row in np.where(valid, runs, 0.0)])
+    sizes = np.stack([np.bincount(numbers, row) for row in valid.astype(float)])
+    return np.where(sizes > 0, sums / np.maximum(sizes, 1), np.nan)

@@ -101,11 +101,12 @@ def required_seeds(
     num_tasks: int,
     confidence: float = 0.95,
     power: float = POWER,
+    fewest: int = 2,
 ) -> int | None:
     """The fewest seeds per arm that find a difference on so many tasks; None above `MOST_SEEDS`."""
     return _fewest(
         lambda seeds: power_of(difference, noise, seeds, num_tasks, confidence) >= power,
-        2,
+        fewest,
         MOST_SEEDS,
     )
 

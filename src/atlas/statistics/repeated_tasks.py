@@ -54,7 +54,9 @@ def flip_rate(
 
 
 def _counts(values: ArrayLike) -> tuple[Floats, Floats]:
-    """Successes and valid episodes of each task."""
+    """Successes and valid episodes of each task; a ValueError for a score."""
     episodes = as_runs(values)
     valid = ~np.isnan(episodes)
+    if not np.isin(episodes[valid], (0.0, 1.0)).all():
+        raise ValueError("values that are neither 0 nor 1: expected successes")
     return np.where(valid, episodes, 0.0).sum(axis=0), valid.sum(axis=0).astype(np.float64)

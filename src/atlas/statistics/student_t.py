@@ -11,6 +11,8 @@ from types import ModuleType
 
 from atlas.errors import DependencyError
 
+MOST_DEGREES = 1e6
+
 
 def t_quantile(confidence: float, degrees: float) -> float:
     """The limit that |t| stays below with this probability; normal for infinite degrees.
@@ -42,7 +44,8 @@ def t_power(effect: float, degrees: float, confidence: float) -> float:
     0.05
     """
     limit = t_quantile(confidence, degrees)
-    if math.isinf(degrees):
+    # The noncentral t of scipy is not known for more degrees of freedom.
+    if degrees > MOST_DEGREES:
         return NormalDist().cdf(effect - limit) + NormalDist().cdf(-effect - limit)
     special = _special()
     upper = 1 - float(special.nctdtr(degrees, abs(effect), limit))

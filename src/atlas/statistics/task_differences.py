@@ -56,10 +56,25 @@ class TaskDifferences:
         return mean_variance(self.each, self.strata)[1]
 
     @property
+    def over_strata(self) -> tuple[float, float]:
+        """The variance of the mean if the strata are drawn, and its degrees of freedom."""
+        num_strata = int(self.strata.max(initial=-1)) + 1
+        if num_strata < 2:
+            return float("inf"), 0.0
+        means = np.bincount(self.strata, self.each) / np.bincount(self.strata)
+        return float(np.var(means, ddof=1)) / num_strata, num_strata - 1.0
+
+    @property
     def least_variance(self) -> float:
-        """What one more episode on either side would do: the variance if all tasks are alike."""
-        runs = 1 / len(self.a) + 1 / len(self.b)
-        return runs * float((self.weights**2).sum()) / max(1, self.each.size)
+        """What one more episode on either side would do: the variance if all tasks are alike.
+
+        That episode is as far away as the values of both arms lie apart; a success counts 1.
+        """
+        runs = run_share(self.a, self.weights) + run_share(self.b, self.weights)
+        values = np.concatenate([self.a.ravel(), self.b.ravel()])
+        apart = float(np.nanmax(values) - np.nanmin(values)) if self.each.size else 0.0
+        size = apart if apart > TINY else 1.0
+        return runs * size**2 * float((self.weights**2).sum()) / max(1, self.each.size)
 
     @property
     def is_rate(self) -> bool:
@@ -135,6 +150,17 @@ def stratum_weights(strata: Ints) -> Floats:
     return 1.0 / (num_strata * sizes[strata]) if strata.size else np.zeros(0)
 
 
+def run_share(runs: Floats, weights: Floats) -> float:
+    """The sum of the squares of what each run counts in the mean of an arm [R, T].
+
+    It is 1/R if each run played all tasks. A run without a valid episode counts nothing, and one
+    with few of them counts little.
+    """
+    valid = ~np.isnan(runs)
+    shares = valid / np.maximum(1, valid.sum(axis=0))
+    return float(((shares @ weights) ** 2).sum())
+
+
 def mean_variance(values: Floats, strata: Ints) -> tuple[float, float]:
     """The variance of a (macro) mean over tasks [T] and its degrees of freedom.
 
@@ -150,9 +176,11 @@ def mean_variance(values: Floats, strata: Ints) -> tuple[float, float]:
     overall = float(np.var(values, ddof=1))
     is_single = sizes < 2
     within = np.where(is_single, overall, squares / np.maximum(1, sizes - 1))
-    degrees = np.where(is_single, num_tasks - 1, sizes - 1)
     parts = within / sizes / len(sizes) ** 2
     total = float(parts.sum())
     if total == 0:
         return 0.0, float(num_tasks - len(sizes)) or 1.0
-    return total, total**2 / float((parts**2 / degrees).sum())
+    # Strata with a single task all use the same estimate, so their errors do not cancel.
+    several = float((parts[~is_single] ** 2 / (sizes[~is_single] - 1)).sum())
+    single = float(parts[is_single].sum()) ** 2 / (num_tasks - 1)
+    return total, total**2 / (several + single)

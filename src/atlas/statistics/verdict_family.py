@@ -42,17 +42,18 @@ def adjust_family(
         {place for place, p in enumerate(p_values) if p is not None} for p_values in comparisons
     ]
     waiting = sorted(
-        (p / given[index], index, place)
+        (p / given[index], index, place, p)
         for index, p_values in enumerate(comparisons)
         for place, p in enumerate(p_values)
         if p is not None
     )
     adjusted: list[list[float | None]] = [[None] * len(p_values) for p_values in comparisons]
     running = 0.0
-    for ratio, index, place in waiting:
+    for ratio, index, place, p in waiting:
         open_weight = sum(weight * _count(open_) for weight, open_ in zip(given, left, strict=True))
         running = max(running, min(1.0, ratio * open_weight))
-        adjusted[index][place] = running
+        # Not below its own, so that no verdict contradicts the interval.
+        adjusted[index][place] = max(p, running)
         left[index].discard(place)
     return tuple(map(tuple, adjusted))
 
