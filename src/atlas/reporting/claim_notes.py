@@ -11,7 +11,7 @@ from atlas.reporting.arms import Arm, RunFolder
 from atlas.reporting.claim_tests import FEWEST_TRAININGS
 from atlas.reporting.identities import share_trainings
 from atlas.reporting.report import Report
-from atlas.reporting.verdicts import plain_points, split_label
+from atlas.reporting.verdicts import assumption_text, plain_points, split_label
 
 # Selectors that draw whatever their settings are. Others draw if they sample a model's answers.
 DRAWING = ("random", "complement", "pivot", "rollout_value")
@@ -41,7 +41,8 @@ def claim_infos(arms: Sequence[Arm], report: Report) -> Iterator[str]:
 
 
 def _about_checkpoints(report: Report) -> Iterator[str]:
-    num_about = sum(row.claim == "checkpoints" for row in report.comparisons)
+    tested = [row for row in report.comparisons if row.verdict != "untested"]
+    num_about = sum(row.claim == "checkpoints" for row in tested)
     if not num_about:
         return
     if report.claims.trainings == "unknown":
@@ -61,16 +62,16 @@ def _about_checkpoints(report: Report) -> Iterator[str]:
             "different trainings of an arm, or the setting seed_sd."
         )
     else:
-        share = "All" if num_about == len(report.comparisons) else f"{num_about}"
+        share = "All" if num_about == len(tested) else f"{num_about}"
         yield (
-            f"{share} of the {len(report.comparisons)} comparisons are about the checkpoints that "
+            f"{share} of the {len(tested)} comparisons are about the checkpoints that "
             f"were played, not about methods, because both arms have fewer than {FEWEST_TRAININGS} "
             "different trainings."
         )
 
 
 def _assumptions(report: Report) -> Iterator[str]:
-    if not any(row.claim == "assumed" for row in report.comparisons):
+    if not any(assumption_text(row) for row in report.comparisons):
         return
     measured = [
         f"{plain_points(noise.seed_sd.value)} on {split_label(noise.scope)}"
@@ -211,7 +212,7 @@ def _family(report: Report) -> Iterator[str]:
 
 
 def _tasks(report: Report) -> Iterator[str]:
-    if not report.comparisons:
+    if not report.claims.num_verdicts:
         return
     stated = {"tasks": "tasks", "environments": "environments", "groups": "groups of tasks"}
     about = [
