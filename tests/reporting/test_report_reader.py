@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pytest
 
+from atlas.reporting.forest_plot import plot_forest
+from atlas.reporting.plots import plot_success
 from atlas.reporting.report import Report
 from tests.reporting.made_arms import make_arm, report_on
 
@@ -52,3 +54,23 @@ def test_checkpoints_that_differ_are_told_apart_by_their_side() -> None:
     assert [text for text in against_all if "Arm bad (lower)" in text]
     headline = _report(all=(1.0,), critical=(0.2,)).headline
     assert re.search(r"−80\.0 points \[[^]]*\] for Arm critical", headline)
+
+
+@pytest.mark.parametrize("reach", [0.01, 0.07, 0.11, 0.13, 0.26, 0.6, 1.0])
+def test_every_tick_stands_where_its_label_says(reach: float) -> None:
+    values = {"all": _rows(0.5, num_tasks=100), "critical": _rows(0.5 + reach / 2, num_tasks=100)}
+    report = report_on([make_arm(name, {"test": rows}) for name, rows in values.items()])
+    plots = [plot_forest(report, "reference"), plot_success(report)]
+    for plot in filter(None, plots):
+        ticks = [
+            (float(place), float(label.replace("−", "-").rstrip("%").strip()))
+            for place, label in re.findall(
+                r'<g id="[^"]*-xtick_\d+">.*?x="([\d.]+)".*?>([−+\d.]+\u202f?%?)</text>',
+                plot.svg,
+                re.DOTALL,
+            )
+        ]
+        assert len(ticks) > 2
+        places, labels = np.array(ticks).T
+        slope, start = np.polyfit(labels, places, 1)
+        assert np.allclose(slope * labels + start, places, atol=0.05), ticks

@@ -213,6 +213,8 @@ def _more(verdict: Verdict, rows: Sequence[ArmComparison]) -> str:
     else:
         found = [row.minimum_detectable for row in rows if row.minimum_detectable is not None]
         more = [power_text(max(found))] if len(found) == len(rows) else []
-    if any(row.broken_as_failed and row.broken_as_failed.is_decisive for row in rows):
-        more.insert(0, "the episodes that broke decide it")
+    decided = [row for row in rows if row.broken_as_failed and row.broken_as_failed.is_decisive]
+    if decided:
+        where = "" if len(decided) == len(rows) else f" in {len(decided)} of the {len(rows)}"
+        more.insert(0, f"the episodes that broke decide it{where}")
     return "".join(f"; {part}" for part in more)
