@@ -47,6 +47,26 @@ def test_names_are_flush_left_and_numbers_flush_right() -> None:
     assert text_table("t", ("name",), []).is_empty
 
 
+def test_what_is_known_of_no_row_makes_no_column_and_no_table() -> None:
+    rows = [("a", "–", "1", "–"), ("b", "–", "–", "–")]
+    table = text_table("t", ("name", "kind", "number", "other"), rows)
+    assert not table.is_empty
+    shown = table.without_unknown_columns()
+    assert shown.columns == ("name", "kind", "number")
+    assert [cell.text for cell in shown.groups[0].rows[0].cells] == ["a", "–", "1"]
+    assert shown.text_columns == {1}
+    noted = Table(
+        "t", ("a", "b", "c"), (RowGroup("", (TableRow((Cell("a"), Cell(""), Cell("–", "x"))),)),)
+    )
+    assert noted.without_unknown_columns() == noted
+    assert text_table("t", ("name", "kind"), [("a", "–")]).is_empty
+
+
+def test_a_long_table_and_one_of_details_are_folded() -> None:
+    assert not text_table("t", ("name", "kind"), [("a", "b")] * 24).is_folded
+    assert text_table("t", ("name", "kind"), [("a", "b")] * 25).is_folded
+
+
 def test_a_note_gets_parentheses_unless_it_is_an_interval() -> None:
     assert Cell("5", "3 seeds").plain == "5 (3 seeds)"
     assert Cell("5", "[1, 9]").plain == "5 [1, 9]"

@@ -47,6 +47,9 @@ def test_the_page_loads_nothing_and_runs_nothing(folders: RunFolders, report: Re
     assert all(reference.startswith("#") for reference in page.references)
     assert all(found.startswith("#") for found in re.findall(r"url\(([^)]*)\)", text))
     assert "@import" not in text
+    # A browser refuses to load or run anything but the style inside.
+    policy = """content="default-src 'none'; style-src 'unsafe-inline'">"""
+    assert f'<meta http-equiv="Content-Security-Policy" {policy}' in text
 
 
 def test_ids_of_the_page_are_unique_and_every_reference_has_its_target(

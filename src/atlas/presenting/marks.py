@@ -17,6 +17,7 @@ from atlas.terminal.visible_text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Inches. The page shows a plot about 1.5 times as large, so a font of 8 points looks like the text.
@@ -77,8 +78,8 @@ def draw_estimate(axes: Axes, y: float, number: Estimate, style: MarkStyle, size
     )
 
 
-def mark_handle(label: str, style: MarkStyle, is_line: bool = False) -> Any:
-    """An entry of a legend: a mark on a short line, or only a line."""
+def mark_handle(label: str, style: MarkStyle) -> Any:
+    """An entry of a legend: a mark on a short line."""
     from matplotlib.lines import Line2D
 
     return Line2D(
@@ -86,7 +87,7 @@ def mark_handle(label: str, style: MarkStyle, is_line: bool = False) -> Any:
         [0],
         color=style.color,
         linewidth=1.7,
-        marker="" if is_line else style.mark,
+        marker=style.mark,
         markersize=5.5,
         markerfacecolor=PAPER if style.hollow else style.color,
         markeredgecolor=style.color,
@@ -105,6 +106,13 @@ def write_title(axes: Axes, title: str) -> None:
     """A title above the axes, flush left."""
     text = one_line(title, LABEL_CHARS)
     axes.set_title(text, loc="left", fontsize=8.5, fontweight="bold", color=INK, pad=8)
+
+
+def round_ticks(axis: Axis) -> None:
+    """Ticks whose labels need no further digit: a tick at 2.5 would be labeled 2 or 3."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10]))
 
 
 def use_percent_axis(axes: Axes) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from atlas.presenting.wording import DASH
 from atlas.terminal.visible_text import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 # A table with more rows than this is folded on a page.
-LONG = 40
+LONG = 24
 
 Tone = Literal["", "good", "bad", "caution", "muted"]
 
@@ -56,7 +57,7 @@ class Table:
     """A table with a caption.
 
     All columns hold numbers, except the first one and those in `text_columns`. A compact table uses
-    a small font.
+    a small font. A table of details is folded on a page, as is a long one.
     """
 
     caption: str
@@ -64,6 +65,7 @@ class Table:
     groups: tuple[RowGroup, ...]
     text_columns: frozenset[int] = frozenset()
     compact: bool = False
+    is_detail: bool = False
 
     @property
     def num_rows(self) -> int:
@@ -71,16 +73,48 @@ class Table:
 
     @property
     def is_empty(self) -> bool:
-        return not self.num_rows
+        """Whether no row has anything beside its heading."""
+        return all(_is_unknown(cell) for row in self._rows for cell in row.cells[1:] or row.cells)
 
     @property
-    def is_long(self) -> bool:
+    def is_folded(self) -> bool:
         """Whether a page shows only its caption at first."""
-        return self.num_rows > LONG
+        return self.is_detail or self.num_rows > LONG
+
+    @property
+    def _rows(self) -> Iterator[TableRow]:
+        return (row for group in self.groups for row in group.rows)
+
+    def without_unknown_columns(self) -> Table:
+        """The table without columns in which nothing is known; the first two always stay."""
+        columns = range(len(self.columns))
+        kept = [
+            column
+            for column in columns
+            if column < 2 or not all(_is_unknown(row.cells[column]) for row in self._rows)
+        ]
+
+        def shorten(row: TableRow) -> TableRow:
+            return replace(row, cells=tuple(row.cells[column] for column in kept))
+
+        return replace(
+            self,
+            columns=tuple(self.columns[column] for column in kept),
+            groups=tuple(
+                replace(group, rows=tuple(map(shorten, group.rows))) for group in self.groups
+            ),
+            text_columns=frozenset(
+                place for place, column in enumerate(kept) if column in self.text_columns
+            ),
+        )
 
     def is_text(self, column: int) -> bool:
         """Whether a column holds text and is left-aligned."""
         return column == 0 or column in self.text_columns
+
+
+def _is_unknown(cell: Cell) -> bool:
+    return cell.text in ("", DASH) and not cell.note
 
 
 def plain_table(
@@ -89,10 +123,11 @@ def plain_table(
     rows: Iterable[TableRow],
     text_columns: Iterable[int] = (),
     compact: bool = False,
+    is_detail: bool = False,
 ) -> Table:
     """A table whose rows are not grouped."""
     groups = (RowGroup("", tuple(rows)),)
-    return Table(caption, tuple(columns), groups, frozenset(text_columns), compact)
+    return Table(caption, tuple(columns), groups, frozenset(text_columns), compact, is_detail)
 
 
 def text_row(texts: Iterable[str], mark: int | None = None) -> TableRow:

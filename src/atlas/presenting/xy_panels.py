@@ -17,6 +17,7 @@ from atlas.presenting.marks import (
     draw_legend,
     mark_handle,
     new_figure,
+    round_ticks,
 )
 from atlas.presenting.svg import INK, MUTED, PAPER, RULE, Plot, drawing, finish_plot
 from atlas.presenting.wording import PERCENT
@@ -93,6 +94,8 @@ def _draw_panel(axes: Axes, panel: XYPanel, is_first: bool) -> None:
     points = [point for one in panel.series for point in one.points if _is_shown(point)]
     _set_limits(axes, points, panel.level)
     axes.tick_params(axis="y", labelleft=is_first, labelsize=7.5)
+    if is_first:
+        axes.set_ylabel("Success rate", fontsize=7.5, labelpad=4)
     if panel.level.value is not None:
         axes.axhline(panel.level.value, color=MUTED, linewidth=0.9, linestyle=DOTTED, zorder=1)
     shifts = _shifts(panel.series, DODGE * axes.get_xlim()[1])
@@ -128,6 +131,8 @@ def _set_limits(axes: Axes, points: Sequence[XYPoint], level: Estimate) -> None:
     def in_percent(value: float, _: float) -> str:
         return f"{100 * value:.0f}{PERCENT}" if value else "0"
 
+    for axis in (axes.xaxis, axes.yaxis):
+        round_ticks(axis)
     axes.xaxis.set_major_formatter(in_percent)
     axes.yaxis.set_major_formatter(in_percent)
 

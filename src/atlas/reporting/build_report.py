@@ -15,6 +15,7 @@ from pathlib import Path
 from atlas.config import StrPath
 from atlas.presenting.page import render_page
 from atlas.presenting.svg import for_file
+from atlas.presenting.wording import MAX_LABEL
 from atlas.records import Problem
 from atlas.reporting.arm_styles import page_marks
 from atlas.reporting.arms import Arm, RunFolder, repetitions_of
@@ -114,7 +115,7 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
     comparisons = compare_arms(arms, scopes, config, registration)
     primary = config.primary
     report = Report(
-        title=one_line(config.title, MAX_TITLE),
+        title=one_line(config.title or _title(config), MAX_TITLE),
         label_origin=describe_origins(arms),
         reference=config.reference,
         base=config.base,
@@ -146,6 +147,14 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
         "notes": write_notes(arms, report),
     }
     return report.model_copy(update=words)
+
+
+def _title(config: ReportConfig) -> str:
+    """The arms of the main comparison."""
+    labels = {arm.name: one_line(arm.label or arm.name, MAX_LABEL) for arm in config.arms}
+    main = config.primary
+    names = (main.arm, main.against) if main else (config.focus_arm, config.reference)
+    return " against ".join(labels[name] for name in names if name is not None)
 
 
 def _describe_arm(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -11,7 +12,7 @@ from atlas.reporting.arms import Arm, RunFolder
 from atlas.reporting.claim_tests import FEWEST_TRAININGS
 from atlas.reporting.identities import share_trainings
 from atlas.reporting.report import Report
-from atlas.reporting.verdicts import plain_points, split_label
+from atlas.reporting.verdicts import assumption_text, plain_points, split_label
 
 # Selectors that draw whatever their settings are. Others draw if they sample a model's answers.
 DRAWING = ("random", "complement", "pivot", "rollout_value")
@@ -41,7 +42,8 @@ def claim_infos(arms: Sequence[Arm], report: Report) -> Iterator[str]:
 
 
 def _about_checkpoints(report: Report) -> Iterator[str]:
-    num_about = sum(row.claim == "checkpoints" for row in report.comparisons)
+    tested = [row for row in report.comparisons if row.verdict != "untested"]
+    num_about = sum(row.claim == "checkpoints" for row in tested)
     if not num_about:
         return
     if report.claims.trainings == "unknown":
@@ -61,16 +63,16 @@ def _about_checkpoints(report: Report) -> Iterator[str]:
             "different trainings of an arm, or the setting seed_sd."
         )
     else:
-        share = "All" if num_about == len(report.comparisons) else f"{num_about}"
+        share = "All" if num_about == len(tested) else f"{num_about}"
         yield (
-            f"{share} of the {len(report.comparisons)} comparisons are about the checkpoints that "
+            f"{share} of the {len(tested)} comparisons are about the checkpoints that "
             f"were played, not about methods, because both arms have fewer than {FEWEST_TRAININGS} "
             "different trainings."
         )
 
 
 def _assumptions(report: Report) -> Iterator[str]:
-    if not any(row.claim == "assumed" for row in report.comparisons):
+    if not any(assumption_text(row) for row in report.comparisons):
         return
     measured = [
         f"{plain_points(noise.seed_sd.value)} on {split_label(noise.scope)}"
@@ -109,15 +111,18 @@ def _registration(report: Report) -> Iterator[str]:
 
 
 def _one_draw(arms: Sequence[Arm]) -> Iterator[str]:
+    by_number: dict[int, list[str]] = defaultdict(list)
     for arm in arms:
         folders = [training.data.selection_folder for training in arm.trainings if training.data]
         draws = [folder for folder in folders if _draws(folder)]
         if len(draws) > 1 and len({folder.manifest.digest for folder in draws}) == 1:
-            yield (
-                f"{arm.label}: one draw. Its selection was drawn once for {len(draws)} trainings, "
-                "so the noise of drawing is in no interval. Draw a selection for each training "
-                "seed."
-            )
+            by_number[len(draws)].append(arm.label)
+    for number, labels in by_number.items():
+        whose = "Its selection" if len(labels) == 1 else "The selection of each"
+        yield (
+            f"{join_words(labels)}: one draw. {whose} was drawn once for {number} trainings, "
+            "so the noise of drawing is in no interval. Draw a selection for each training seed."
+        )
 
 
 def _draws(folder: RunFolder) -> bool:
@@ -150,13 +155,12 @@ def _borrowed(report: Report) -> Iterator[str]:
 
 
 def _seeds(arms: Sequence[Arm], report: Report) -> Iterator[str]:
-    counts = [
-        f"{arm.label} {len(arm.runs)}"
-        for arm in arms
-        if len(arm.runs) > 1 and arm.name != report.base
-    ]
+    trained = [arm for arm in arms if arm.name != report.base]
+    counts = [f"{arm.label} {len(arm.runs)}" for arm in trained if len(arm.runs) > 1]
     if not counts:
         return
+    if len(trained) > 2 and len({len(arm.runs) for arm in trained}) == 1:
+        counts = [f"{len(trained[0].runs)} of each tuned arm"]
     noise = [
         f"{plain_points(one.seed_sd.value)} points on {split_label(one.scope)}"
         for one in report.seed_noise
@@ -211,7 +215,7 @@ def _family(report: Report) -> Iterator[str]:
 
 
 def _tasks(report: Report) -> Iterator[str]:
-    if not report.comparisons:
+    if not report.claims.num_verdicts:
         return
     stated = {"tasks": "tasks", "environments": "environments", "groups": "groups of tasks"}
     about = [
@@ -231,7 +235,7 @@ def _tasks(report: Report) -> Iterator[str]:
         )
     yield (
         f"{about_what} In the difference of a verdict, {stated[report.claims.average]} count "
-        "alike; other averages are shown beside it. Task groups are not tested one by one."
+        "alike; other averages are shown beside it. Levels are not tested one by one."
     )
 
 

@@ -86,7 +86,10 @@ class ArmConfig(Config):
 class ReportConfig(ClaimSettings, ResultSettings):
     """Which arms a report compares, what it may claim, and how its intervals are computed."""
 
-    title: str = Field(default="Critical steps against all steps", description="title of the page")
+    title: str | None = Field(
+        default=None,
+        description="title of the page; if none, the arms of the main comparison",
+    )
     arms: tuple[ArmConfig, ...] = Field(
         min_length=1, description="the arms, in the order in which the report shows them"
     )

@@ -8,9 +8,9 @@ from atlas.presenting.wording import PERCENT
 from atlas.presenting.xy_panels import XYPanel, XYPoint, XYSeries, draw_xy_panels
 from atlas.reporting.arm_styles import styled_arms
 from atlas.reporting.cost_tables import COSTS, cost_share
-from atlas.reporting.curves import budget_curves
+from atlas.reporting.curves import BudgetCurve, budget_curves
 from atlas.reporting.report import ArmReport, Report
-from atlas.reporting.tables import shown_rate
+from atlas.reporting.tables import has_rates, shown_rate
 from atlas.reporting.verdicts import split_label
 from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import one_line
@@ -33,7 +33,7 @@ def plot_cost(report: Report) -> Plot | None:
         for field, label in COSTS.items()
         if sum(cost_share(arm, against, field) is not None for arm, _ in trained) > 1
     }
-    if not costs or not _has_rates(report):
+    if not costs or not has_rates(report):
         return None
     panels = [
         XYPanel(
@@ -70,7 +70,7 @@ def plot_curves(report: Report) -> Plot | None:
     None if no selector has arms with different shares.
     """
     curves = budget_curves(report)
-    if not curves or not _has_rates(report):
+    if not curves or not has_rates(report):
         return None
     styles = {arm.name: style for arm, style in styled_arms(report)}
 
@@ -78,7 +78,7 @@ def plot_curves(report: Report) -> Plot | None:
         return tuple(
             XYSeries(
                 curve.title,
-                styles[curve.arms[0].name],
+                styles[_first(curve).name],
                 tuple(_point(report, arm, index, field) for arm in curve.arms),
                 is_curve=True,
             )
@@ -98,14 +98,14 @@ def plot_curves(report: Report) -> Plot | None:
     return draw_xy_panels("curves", "Success over budget", caption, panels, len(SHARES))
 
 
+def _first(curve: BudgetCurve) -> ArmReport:
+    """The arm whose style a curve has: the focus, if it is one of the curve."""
+    return next((arm for arm in curve.arms if arm.role == "focus"), curve.arms[0])
+
+
 def _point(report: Report, arm: ArmReport, index: int, field: str) -> XYPoint:
     share = getattr(arm.budget, field).value if arm.budget else None
     return XYPoint(share, shown_rate(report, arm.scopes[index]))
-
-
-def _has_rates(report: Report) -> bool:
-    rates = (shown_rate(report, result) for arm in report.arms for result in arm.scopes)
-    return any(rate.value is not None for rate in rates)
 
 
 def _untuned(report: Report, index: int) -> Estimate:

@@ -27,6 +27,23 @@ def difference_tables(report: Report) -> tuple[Table, ...]:
     return (*(_difference_table(report, block) for block in BLOCKS), _average_table(report))
 
 
+def difference_words(report: Report) -> tuple[str, ...]:
+    """What the words in the cells mean, as far as they are used."""
+    verdicts = {row.verdict for row in report.comparisons}
+    words = []
+    if verdicts & {"undecided", "no_difference"}:
+        words.append(
+            "“Could have seen 9 points”: a true difference of 9 points would be found in 80 % of "
+            "such experiments. A smaller one may well be there."
+        )
+    if "differ" in verdicts:
+        words.append(
+            "SD of seeds, “must be < 5”: if the success of a method varies by more than 5 points "
+            "between its trainings, the difference may be chance."
+        )
+    return tuple(words)
+
+
 def block_title(report: Report, block: Block) -> str:
     """What the comparisons of a block have in common."""
     one = {"reference": report.reference, "focus": report.focus, "base": report.base}.get(block)
@@ -60,15 +77,17 @@ def _difference_table(report: Report, block: Block) -> Table:
             Cell(_noise(row)),
             Cell(p_text(row.p_adjusted), _raw_p(row)),
             Cell(f"{row.num_higher} / {row.num_lower} / {row.num_tied}"),
-            Cell(decimal(score, sign=True), decimal_interval(score, sign=True)),
+            Cell(decimal(score, 2, sign=True), decimal_interval(score, 2, sign=True)),
         )
         return TableRow(cells, places[row.against if block == "focus" else row.arm])
 
+    has_mid = any(row.p_mid is not None for row in rows)
+    p_column = "p adjusted (p, mid-p)" if has_mid else "p adjusted (p)"
     return Table(
         caption=f"{block_title(report, block)}, on the same tasks",
         columns=(
             *("Against" if block == "focus" else "Arm", "Success, points", "What it says"),
-            *("Seeds, points", "p adjusted", "Higher / lower / same", "Score"),
+            *("SD of seeds, points", p_column, "Higher / lower / same", "Score"),
         ),
         groups=tuple(
             RowGroup(
@@ -83,22 +102,21 @@ def _difference_table(report: Report, block: Block) -> Table:
 
 
 def _raw_p(row: ArmComparison) -> str:
-    """The p-values before the correction."""
-    mid = "" if row.p_mid is None else f", mid-p {p_text(row.p_mid)}"
-    return "" if row.p_value is None else f"p {p_text(row.p_value)}{mid}"
+    """The p-values before the correction; mid-p where the test is exact."""
+    return ", ".join(p_text(p) for p in (row.p_value, row.p_mid) if p is not None)
 
 
 def _noise(row: ArmComparison) -> str:
     """The SD of seeds that the claim contains, or the one that would explain the difference."""
     if row.claim != "checkpoints":
-        return DASH if row.seed_sd is None else f"SD {100 * row.seed_sd:.1f}"
+        return DASH if row.seed_sd is None else f"{100 * row.seed_sd:.1f}"
     if row.verdict == "differ" and row.tipping_seed_sd is not None:
         return _tipping(100 * row.tipping_seed_sd)
     return DASH
 
 
 def _tipping(sd: float) -> str:
-    return f"chance if SD {sd:.1f}" if round(sd, 1) else "chance if they vary at all"
+    return f"must be < {sd:.1f}".replace(" ", "\u00a0") if round(sd, 1) else "must be 0"
 
 
 def _average_table(report: Report) -> Table:
@@ -122,6 +140,7 @@ def _average_table(report: Report) -> Table:
         f"intervals; verdicts are about “{AVERAGE_LABELS[report.claims.average].lower()}”",
         ("Arm", *(AVERAGE_LABELS[average] for average in averages)),
         groups if len(averages) > 1 else (),
+        is_detail=True,
     )
 
 

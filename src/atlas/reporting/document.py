@@ -13,7 +13,11 @@ from atlas.presenting.table import Table
 from atlas.presenting.wording import join_words, thousands
 from atlas.reporting.cost_plots import plot_cost, plot_curves
 from atlas.reporting.cost_tables import cost_table, curve_table
-from atlas.reporting.difference_tables import BLOCKS, difference_tables
+from atlas.reporting.difference_tables import (
+    BLOCKS,
+    difference_tables,
+    difference_words,
+)
 from atlas.reporting.failure_tables import ending_table, example_table, sign_table
 from atlas.reporting.forest_plot import plot_forest
 from atlas.reporting.paper_table import paper_table
@@ -101,14 +105,15 @@ def _results(report: Report) -> Iterator[ReportSection]:
     yield _section("success", "Success", lead, [plot_success(report)], tables)
 
     lead = (
-        "Every arm met the same tasks, so arms are compared task by task, which removes the "
-        "difficulty of the tasks from the noise. A claim about methods needs at least three "
-        "different trainings in one of the two arms. Otherwise only the two checkpoints are "
-        "compared: another training of the same method may come out the other way. The p-values "
-        f"are corrected for all {report.claims.num_verdicts} comparisons together."
+        "Arms are compared on the same tasks, task by task. A claim about methods needs at least "
+        "three different trainings in one of the two arms. Otherwise only the two checkpoints are "
+        "compared: another training of the same method may come out the other way."
     )
+    if (number := report.claims.num_verdicts) > 1:
+        lead += f" The p-values are corrected for all {number} comparisons together."
     plots = [plot_forest(report, block) for block in BLOCKS if block != "base"]
-    yield _section("differences", "Differences", lead, plots, difference_tables(report))
+    compared, words = difference_tables(report), difference_words(report)
+    yield _section("differences", "Differences", lead, plots, compared, words)
 
 
 def _costs(report: Report) -> Iterator[ReportSection]:
@@ -130,10 +135,13 @@ def _details(report: Report) -> Iterator[ReportSection]:
     lead = (
         "The easiest for "
         f"{report.arm(report.reference).label} first. Few tasks make wide intervals, and nothing "
-        "is corrected for the number of rows: this is for exploring, not for claims. The last "
-        "column is the probability that a training of the arm has a higher rate than one of "
-        f"{report.arm(report.reference).label}; it is there from three trainings on."
+        "is corrected for the number of rows: this is for exploring, not for claims."
     )
+    if any(one.improvement for unit in report.units for one in unit.arms):
+        lead += (
+            " The last column is the probability that a training of the arm has a higher rate than "
+            f"one of {report.arm(report.reference).label}; it is there from three trainings on."
+        )
     plots = [plot_units(report, scope) for scope in report.scopes]
     tables = [unit_table(report, scope) for scope in report.scopes]
     yield _section("units", "Environments and levels", lead, plots, tables)
@@ -199,5 +207,5 @@ def _section(
 ) -> ReportSection:
     """A section without its missing plots and its empty tables."""
     drawn = tuple(plot for plot in plots if plot is not None)
-    filled = tuple(table for table in tables if not table.is_empty)
+    filled = tuple(table.without_unknown_columns() for table in tables if not table.is_empty)
     return ReportSection(id_, title, lead, tuple(items), drawn, filled)

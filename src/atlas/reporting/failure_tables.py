@@ -8,6 +8,7 @@ from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone
 from atlas.presenting.wording import DASH, MAX_LABEL, share, thousands
 from atlas.reporting.failures import ENDING_KINDS, SIGNS, EndingKind, ScopeEndings, Sign, SignCount
 from atlas.reporting.report import ArmReport, Report
+from atlas.reporting.results.read_results import RESULTS
 from atlas.reporting.tables import arm_rows
 from atlas.reporting.verdicts import split_label
 from atlas.terminal.visible_text import one_line
@@ -102,12 +103,16 @@ def example_table(report: Report) -> Table:
         )
         for index, scope in enumerate(report.scopes)
     ]
+    # Only run folders of atlas can be shown so.
+    is_foreign = any(run.command.startswith(RESULTS) for run in report.runs)
+    how = "" if is_foreign else " (atlas show RUN --trajectory ID)"
     return Table(
-        "Episodes to look at, the first of each kind (atlas show RUN --trajectory ID)",
+        f"Episodes to look at, the first of each kind{how}",
         ("Arm", "Ended", "Recorded reason", "Episodes", "Run", "Id"),
         tuple(groups),
         text_columns=frozenset({1, 2, 4, 5}),
         compact=True,
+        is_detail=True,
     )
 
 

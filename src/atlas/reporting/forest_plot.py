@@ -17,6 +17,7 @@ from atlas.presenting.marks import (
     name_column,
     name_rows,
     new_figure,
+    round_ticks,
     write_title,
 )
 from atlas.presenting.svg import INK, MUTED, PAPER, RULE, Plot, drawing, finish_plot
@@ -86,6 +87,7 @@ def _draw_scale(axes: Axes, reach: float, margin: float | None) -> None:
         return "0" if abs(value) < 1e-9 else f"{100 * value:+.0f}".replace("-", MINUS)
 
     axes.set_xlim(-reach, reach)
+    round_ticks(axes.xaxis)
     axes.xaxis.set_major_formatter(in_points)
     axes.xaxis.grid(True, color=RULE, linewidth=0.7)
     axes.axvline(0, color=INK, linewidth=1.0, zorder=1)

@@ -37,7 +37,7 @@ CLAUSES: dict[Verdict, tuple[str, str]] = {
         "on {where} it is not worse by more than {margin} points: {how}",
     ),
     "alike": (
-        "{arm} and {against} are alike within {margin} points on {where}: {how}",
+        "{arm} and {against} are alike within {margin} points on {where}: {how} for {arm}",
         "on {where} they are alike within {margin} points: {how}",
     ),
     "undecided": (
@@ -45,12 +45,13 @@ CLAUSES: dict[Verdict, tuple[str, str]] = {
         "on {where} it is undecided: {how}{more}",
     ),
     "differ": (
-        "these {number} checkpoints of {arm} and {against} differ on {where}: {how}{more}",
+        "these {number} checkpoints of {arm} and {against} differ on {where}: {how} for "
+        "{arm}{more}",
         "on {where} these checkpoints differ: {how}{more}",
     ),
     "no_difference": (
         "no difference is shown between these {number} checkpoints of {arm} and {against} on "
-        "{where}: {how}{more}",
+        "{where}: {how} for {arm}{more}",
         "on {where} no difference is shown between them: {how}{more}",
     ),
     "untested": (
@@ -65,7 +66,7 @@ ONE_AGAINST_SEVERAL: dict[Verdict, str] = {
     "not_worse": "{one} is not worse than {several} by more than {margin} points on {where}",
     "alike": "{one} is alike within {margin} points with {several} on {where}",
     "undecided": "Undecided on {where}: {one} against {several}{more}",
-    "differ": "The checkpoint of {one} differs from that of {several} on {where}{more}",
+    "differ": "The checkpoint of {one} differs from that of {several} on {where} ({side}){more}",
     "no_difference": "No difference is shown on {where} between the checkpoint of {one} and that "
     "of {several}{more}",
     "untested": "{one} has no task with a valid episode in common with {several} on {where}",
@@ -76,7 +77,7 @@ SEVERAL_AGAINST_ONE: dict[Verdict, str] = {
     "not_worse": "Not worse than {one} by more than {margin} points on {where}: {several}",
     "alike": "Alike within {margin} points with {one} on {where}: {several}",
     "undecided": "Undecided against {one} on {where}: {several}{more}",
-    "differ": "Checkpoints that differ from that of {one} on {where}: {several}{more}",
+    "differ": "Checkpoints that differ from that of {one} on {where}: {several} ({side}){more}",
     "no_difference": "No difference is shown on {where} between the checkpoint of {one} and that "
     "of {several}{more}",
     "untested": "No task with a valid episode in common with {one} on {where}: {several}",
@@ -90,6 +91,8 @@ class _Kind:
     verdict: Verdict
     within_margin: WithinMargin | None
     assumption: str
+    # Whether the arms of two checkpoints that differ are higher or lower.
+    side: str
 
 
 def write_headline(report: Report) -> str:
@@ -166,7 +169,8 @@ def _share(
     """One sentence for all arms that have the same kind of verdict on the same scopes."""
     by_kind: dict[_Kind, dict[str, list[ArmComparison]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        kind = _Kind(row.verdict, row.within_margin, assumption_text(row))
+        side = _side(row) if row.verdict == "differ" else ""
+        kind = _Kind(row.verdict, row.within_margin, assumption_text(row), side)
         other = row.against if row.arm == one else row.arm
         by_kind[kind][report.arm(other).label].append(row)
     order = list(sentences)
@@ -179,6 +183,7 @@ def _share(
                 one=report.arm(one).label,
                 several=join_words(list(several)),
                 where=where,
+                side=kind.side,
                 by=_by(kind.verdict, kind.within_margin, report),
                 margin=plain_points(report.claims.margin),
                 more=_more(kind.verdict, [row for own in several.values() for row in own]),
@@ -188,6 +193,10 @@ def _share(
                 yield f"{first[:1].upper()}{first[1:]}: {sentence}."
             else:
                 yield f"{sentence}."
+
+
+def _side(row: ArmComparison) -> str:
+    return "higher" if (row.success_difference.value or 0.0) > 0 else "lower"
 
 
 def _by(verdict: Verdict, within_margin: WithinMargin | None, report: Report) -> str:
@@ -204,6 +213,8 @@ def _more(verdict: Verdict, rows: Sequence[ArmComparison]) -> str:
     else:
         found = [row.minimum_detectable for row in rows if row.minimum_detectable is not None]
         more = [power_text(max(found))] if len(found) == len(rows) else []
-    if any(row.broken_as_failed and row.broken_as_failed.is_decisive for row in rows):
-        more.insert(0, "the episodes that broke decide it")
+    decided = [row for row in rows if row.broken_as_failed and row.broken_as_failed.is_decisive]
+    if decided:
+        where = "" if len(decided) == len(rows) else f" in {len(decided)} of the {len(rows)}"
+        more.insert(0, f"the episodes that broke decide it{where}")
     return "".join(f"; {part}" for part in more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from atlas.presenting.wording import join_words
@@ -144,24 +145,25 @@ def _is_unproven(run: SeedRun) -> bool:
 
 
 def _unequal_budgets(reports: Sequence[ArmReport]) -> Iterator[str]:
-    tokens = {
-        report.label: budget.num_supervised_tokens.value
-        for report in reports
-        if (budget := report.budget) and (budget.supervised_step_share.value or 0) < ALL_STEPS
-    }
-    budgets = [(number, label) for label, number in tokens.items() if number]
-    if len(budgets) < 2:
-        return
-    # The first of several equal arms.
-    (least, fewer), (most, more) = (
-        choose(budgets, key=lambda budget: budget[0]) for choose in (min, max)
-    )
-    if most / least - 1 > SAME_BUDGET:
-        yield (
-            "The arms trained on part of the steps do not have the same budget of tokens: "
-            f"{more} has {100 * (most / least - 1):.0f} % more supervised tokens than {fewer}, "
-            "because selected steps differ in length."
+    by_ratio: dict[float | None, list[tuple[float, str]]] = defaultdict(list)
+    for report in reports:
+        budget = report.budget
+        if budget is None or (budget.supervised_step_share.value or 0) >= ALL_STEPS:
+            continue
+        if number := budget.num_supervised_tokens.value:
+            by_ratio[budget.ratio].append((number, report.label))
+    for ratio, budgets in by_ratio.items():
+        # The first of several equal arms.
+        (least, fewer), (most, more) = (
+            choose(budgets, key=lambda budget: budget[0]) for choose in (min, max)
         )
+        if most / least - 1 > SAME_BUDGET:
+            part = "part" if ratio is None else f"{100 * ratio:g} %"
+            yield (
+                f"The arms trained on {part} of the steps do not have the same budget of tokens: "
+                f"{more} has {100 * (most / least - 1):.0f} % more supervised tokens than {fewer}, "
+                "because selected steps differ in length."
+            )
 
 
 def _lost_steps(reports: Sequence[ArmReport]) -> Iterator[str]:

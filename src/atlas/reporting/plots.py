@@ -29,7 +29,7 @@ from atlas.presenting.wording import (
 )
 from atlas.reporting.arm_styles import styled_arms
 from atlas.reporting.report import ArmReport, Report
-from atlas.reporting.tables import shown_rate
+from atlas.reporting.tables import has_rates, shown_rate
 from atlas.reporting.verdicts import split_label
 from atlas.statistics.estimate import Estimate
 
@@ -47,9 +47,11 @@ WORDS_MARGIN = 0.14
 LANE, MARGIN = 0.135, 0.12
 
 
-def plot_success(report: Report) -> Plot:
-    """Success rate with interval, a panel for each scope."""
+def plot_success(report: Report) -> Plot | None:
+    """Success rate with interval, a panel for each scope; None if no rate is known."""
     arms = styled_arms(report)
+    if not has_rates(report):
+        return None
     panels = [
         [(arm, style, shown_rate(report, arm.scopes[index])) for arm, style in arms]
         for index in range(len(report.scopes))
@@ -106,7 +108,7 @@ def plot_losses(report: Report) -> Plot | None:
     height = 3.1
     with drawing("losses"):
         figure = new_figure(height)
-        axes = add_axes(figure, 0.5, 0.14 * height, WIDTH - 0.62, 0.73 * height)
+        axes = add_axes(figure, 0.62, 0.14 * height, WIDTH - 0.74, 0.73 * height)
         axes.yaxis.grid(True, color=RULE, linewidth=0.7)
         described = []
         for arm, style in shown:
@@ -116,15 +118,19 @@ def plot_losses(report: Report) -> Plot | None:
                 axes.plot(curve.steps, curve.losses, color=style.color, **thin)
                 means = _running_mean(curve.losses)
                 axes.plot(curve.steps, means, color=style.color, linewidth=thick, zorder=3)
+                # Two arms may have the same color, never the same mark.
+                last = Estimate(value=curve.steps[-1])
+                draw_estimate(axes, means[-1], last, style, size=5.2)
                 ends = f"from {curve.losses[0]:.3f} to {curve.losses[-1]:.3f}"
                 described.append(f"{arm.label} {ends}")
         axes.set_ylim(bottom=0)
         axes.margins(x=0.01)
         axes.set_xlabel("Optimizer step", fontsize=7.5, labelpad=5)
-        draw_legend(figure, [mark_handle(arm.label, style, is_line=True) for arm, style in shown])
+        axes.set_ylabel("Loss, nats per token", fontsize=7.5, labelpad=4)
+        draw_legend(figure, [mark_handle(arm.label, style) for arm, style in shown])
         caption = (
             "Loss per supervised token, in nats, at each optimizer step (thin) and its running "
-            "mean (thick)."
+            "mean (thick, with a mark at its end)."
         )
         return finish_plot(figure, "losses", "Training loss", caption, "; ".join(described))
 

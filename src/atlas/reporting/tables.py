@@ -50,7 +50,8 @@ def main_table(report: Report) -> Table:
         rates = (result.rates.get(average, Estimate()) for average in averages)
         trainings = DASH if arm.budget is None and arm.method is None else str(arm.num_runs)
         spread = plain_points(result.seed_sd)
-        seeds = tuple(percent(rate) for rate in result.run_rates)
+        is_known = any(rate.value is not None for rate in result.run_rates)
+        seeds = tuple(percent(rate) for rate in result.run_rates) if is_known else ()
         return (
             Cell(arm.label, ROLE_LABELS[arm.role]),
             *map(rate_cell, rates),
@@ -87,6 +88,7 @@ def split_table(report: Report) -> Table:
         "Episodes on each split",
         ("Arm", "Success rate", "Successes", *means, "Truncated", "Errors"),
         tuple(group(*split) for split in enumerate(report.splits)),
+        is_detail=True,
     )
 
 
@@ -117,7 +119,7 @@ def turn_table(report: Report) -> Table:
     )
     known = ("Tokens read", "Tokens written") if has_tokens else ()
     columns = ("Arm", "No action", "Repeated action", "Answer cut off", *known)
-    return Table("Turns of valid episodes", columns, groups if is_known else ())
+    return Table("Turns of valid episodes", columns, groups if is_known else (), is_detail=True)
 
 
 def repetition_table(report: Report) -> Table:
@@ -190,6 +192,12 @@ def scope_title(scope: Scope) -> str:
 def shown_rate(report: Report, result: ScopeResult) -> Estimate:
     """The success rate by the average that verdicts are about."""
     return result.rates.get(report.claims.average, Estimate())
+
+
+def has_rates(report: Report) -> bool:
+    """Whether any arm has a success rate."""
+    rates = (shown_rate(report, result) for arm in report.arms for result in arm.scopes)
+    return any(rate.value is not None for rate in rates)
 
 
 def rate_cell(rate: Estimate, digits: int = 1) -> Cell:

@@ -38,7 +38,7 @@ class Tile:
 
 def write_tiles(report: Report) -> tuple[Tile, ...]:
     """A tile for each comparison of the headline."""
-    rows = headline_rows(report)
+    rows = [row for row in headline_rows(report) if row.success_difference.value is not None]
     limits = [abs(limit) for row in rows for limit in row.success_difference.limits or ()]
     reach = max([0.05, report.claims.margin or 0.0, *limits]) * 1.1
     return tuple(_tile(row, report, reach) for row in rows)

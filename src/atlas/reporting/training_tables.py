@@ -17,6 +17,7 @@ from atlas.presenting.wording import (
 )
 from atlas.records import NO_KIND
 from atlas.reporting.report import ArmReport, Budget, Report, RunReport, SelectionProfile
+from atlas.reporting.results.read_results import RESULTS
 from atlas.reporting.tables import ROLE_LABELS, arm_rows
 from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import one_line
@@ -85,7 +86,7 @@ def position_table(report: Report) -> Table:
     caption = "Selected share of the steps in each tenth of the trajectory"
     tenths = (f"{low}{DASH}{low + 10}{PERCENT}" for low in range(0, 100, 10))
     rows = arm_rows(map(cells, report.arms))
-    return plain_table(caption, ("Arm", *tenths, "All"), rows, compact=True)
+    return plain_table(caption, ("Arm", *tenths, "All"), rows, compact=True, is_detail=True)
 
 
 def provenance_table(report: Report) -> Table:
@@ -95,15 +96,20 @@ def provenance_table(report: Report) -> Table:
     for run in report.runs:
         rows.setdefault(run.command, []).append(_run_row(run, mixed))
     return Table(
-        caption="Run folders, relative to the report",
+        caption="Where the numbers come from; folders are relative to the report",
         columns=("Run", "Folder", "Digest", "Model", "Seed", *(("Versions",) if mixed else ())),
         groups=tuple(
-            RowGroup(f"atlas {one_line(command, MAX_LABEL)}", tuple(group))
-            for command, group in rows.items()
+            RowGroup(_command_title(command), tuple(group)) for command, group in rows.items()
         ),
         text_columns=frozenset({1, 2, 3, 4, 5}),
         compact=True,
+        is_detail=True,
     )
+
+
+def _command_title(command: str) -> str:
+    shown = one_line(command, MAX_LABEL)
+    return shown if command.startswith(RESULTS) else f"atlas {shown}"
 
 
 def versions_text(run: RunReport) -> str:

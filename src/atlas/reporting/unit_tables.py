@@ -1,4 +1,4 @@
-"""Report -> the table of single environments or task groups."""
+"""Report -> the table of single environments or levels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from atlas.reporting.verdicts import split_label
 from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import one_line
 
-KINDS = {"environment": "environment", "group": "task group"}
+KINDS = {"environment": "environment", "group": "level"}
 
 
 def unit_table(report: Report, scope: Scope) -> Table:
-    """A row for each arm on each environment or task group of a scope."""
+    """A row for each arm on each environment or level of a scope."""
     units = units_in_order(report, scope)
     labels = {arm.name: arm.label for arm in report.arms}
     kind = KINDS[units[0].kind] if units else ""
@@ -49,6 +49,7 @@ def unit_table(report: Report, scope: Scope) -> Table:
             for unit in units
         ),
         compact=True,
+        is_detail=True,
     )
 
 

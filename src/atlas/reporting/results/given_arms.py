@@ -35,9 +35,5 @@ def options_of(given: Sequence[str], recipe: Path | None) -> dict[str, Any]:
             f"both --results and the arms of {recipe} are given, expected one of them. Leave "
             "--results out, or remove the arms from the recipe."
         )
-    first, *others = results
-    options = {"reference": first, "title": f"{', '.join(others) or first} against {first}"}
-    return {
-        "arms": [{"name": arm, "results": paths} for arm, paths in results.items()],
-        **{key: value for key, value in options.items() if key not in stated},
-    }
+    arms = [{"name": arm, "results": paths} for arm, paths in results.items()]
+    return {"arms": arms} | ({} if "reference" in stated else {"reference": next(iter(results))})
