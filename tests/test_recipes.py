@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import atlas
 from atlas.config import Config, check_config, load_config
 from atlas.errors import AtlasError, ConfigError
+from tests.shipped_recipes import all_recipes, kinds_of
 
 CONFIGS: tuple[type[Config], ...] = tuple(
     getattr(atlas, name)
@@ -204,3 +205,8 @@ def test_the_largest_limit_is_a_limit(tmp_path: Path) -> None:
     atlas.import_trajectories(huge, tmp_path / "t")
     config = load_config(atlas.SelectConfig, None, [f"limit={2**63 - 1}"], {"selector": "random"})
     assert atlas.select_steps(config, tmp_path / "t", tmp_path / "s").summary["trajectories"] == 1
+
+
+@pytest.mark.parametrize("recipe", all_recipes(), ids=lambda path: path.stem)
+def test_a_shipped_recipe_is_of_one_kind_so_that_its_test_reads_it(recipe: Path) -> None:
+    assert len(kinds_of(recipe)) == 1

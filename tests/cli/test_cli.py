@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.main import get_command
 
 from atlas.cli import app
@@ -171,29 +170,6 @@ def test_a_wrong_key_deep_in_the_demo_recipe_is_found_before_the_first_stage(
     )
     refused(done, "train", "learning_rat", "'learning_rate'")
     assert not (tmp_path / "d").exists()
-
-
-@pytest.mark.parametrize(
-    "recipe",
-    sorted((ROOT / "recipes").rglob("*.yaml")),
-    ids=lambda path: path.relative_to(ROOT).as_posix(),
-)
-def test_every_shipped_recipe_is_valid(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from atlas.config import load_config
-    from atlas.experiments.config import ExperimentConfig
-    from atlas.experiments.plan_experiment import plan_experiment
-
-    monkeypatch.chdir(ROOT)
-    written = yaml.safe_load(recipe.read_text())
-    if "entries" in written:
-        pytest.skip("a suite: tests/environments/test_suite.py reads it")
-    if recipe.stem == "smollm2":
-        pytest.skip("its data is made in tests/experiments/test_paper_recipes.py")
-    assert "collect" in written or "trajectories" in written
-    plan = plan_experiment(load_config(ExperimentConfig, recipe), tmp_path, str(recipe))
-    assert plan.stages[-1].title == "report"
 
 
 def test_text_from_a_strangers_file_reaches_the_terminal_as_escapes(

@@ -22,15 +22,12 @@ from atlas.store.run_folders import read_manifest
 from atlas.training import chosen_precision
 from tests.models.endpoints.chat_server import completion, serve
 from tests.selection.oracle_answers import answer_of, num_allowed
+from tests.shipped_recipes import shipped_recipes
 from tests.training.small_runs import make_runs
 
 ROOT = Path(__file__).resolve().parents[2]
-# Suites are recipes of another kind; the data of `smollm2` is made in test_paper_recipes.py.
-RECIPES = [
-    path
-    for path in sorted(ROOT.glob("recipes/**/*.yaml"))
-    if path.parent.name != "suites" and path.stem != "smollm2"
-]
+# The data of `smollm2` is made in test_paper_recipes.py.
+RECIPES = [path for path in shipped_recipes("experiment") if path.stem != "smollm2"]
 
 
 def tiny(model: Path, **changes: Any) -> ExperimentConfig:

@@ -146,7 +146,7 @@ def test_any_changed_byte_of_any_output_is_found(
 def edits(content: dict[str, Any]) -> dict[str, Any]:
     """Each field of a manifest with another value."""
     others = {"command": "import", "version": 7, "wall_seconds": 99.5, "seal": "0" * 64}
-    others["day"] = "2001-02-03"
+    others |= {"day": "2001-02-03", "registration": "0" * 64}
     return {
         name: others.get(name, {**value, "x": None} if isinstance(value, dict) else value)
         for name, value in content.items()

@@ -57,6 +57,8 @@ COMMANDS: dict[str, list[str]] = {
     "evaluate": ["evaluate", "--model", "./x{evil}", "--out", "{out}"],
     "collect": ["collect", "--env", "babyai", "split=x{evil}", "episodes=1", "--out", "{out}"],
     "report": ["report", "{report}", "--out", "{out}"],
+    "report of results": ["report", "--results", "x{evil}={file}", "--out", "{out}"],
+    "plan": ["plan", "--pilot", "x{evil}"],
     "audit": ["audit", "{file}", "{bad_file}", "--as", "trl", "--tokenizer", "{model}"],
     "audit a missing file": ["audit", "x{evil}", "--as", "trl", "--tokenizer", "{model}"],
     "probe": ["probe", *BOTH, "--model", "{model}", "--out", "{out}"],

@@ -175,8 +175,10 @@ def test_a_dry_run_shows_what_a_started_run_has_chosen(
     states = tmp_path / "out" / RESUME_FOLDER
     states.mkdir(parents=True)
     kept = {"micro_batch_tokens": 1234, "reason": "they need little"}
-    (states / "rows.json").write_text(json.dumps(kept))
-    (states / "precision.json").write_text(json.dumps({"precision": "bf16", "reason": "faster"}))
+    (states / "rows.choice.json").write_text(json.dumps(kept))
+    (states / "precision.choice.json").write_text(
+        json.dumps({"precision": "bf16", "reason": "faster"})
+    )
     config = auto(tiny_model_folder, precision="auto")
     texts = []
     for out in (tmp_path / "out", tmp_path / "other"):

@@ -70,6 +70,8 @@ FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EN
 # Files that start_run writes; all other files are output.
 LOCK_FILE = ".lock"
 OWN_FILES = (MANIFEST_FILE, "config.yaml", LOCK_FILE)
+# How a run does its work, chosen before the work. Without any work it is chosen again.
+CHOICE_SUFFIX = ".choice.json"
 
 
 # Inputs, or a function that reads them if that is expensive and only a comparison needs them.
@@ -193,6 +195,8 @@ def start_run(
         earlier = _earlier_run(path, manifest, type(config), inputs, keeps_unfinished)
         if earlier is not None:
             return Run(path.absolute(), earlier, lock)
+        for choice in path.glob(f"*/*{CHOICE_SUFFIX}"):
+            choice.unlink()
         write_text(path / "config.yaml", write_yaml(config))
         return Run(path.absolute(), write_manifest(path / MANIFEST_FILE, manifest), lock)
     except BaseException:
@@ -250,6 +254,7 @@ def _holds_work(path: Path) -> bool:
     own = {*OWN_FILES, *(f"{name}.tmp" for name in OWN_FILES), "problems.jsonl"}
     return any(
         file.name not in own
+        and not file.name.endswith(CHOICE_SUFFIX)
         and not is_temporary(file)
         and (_holds_work(file) if file.is_dir() else file.stat().st_size > 0)
         for file in path.iterdir()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from atlas.errors import first_line
 from atlas.models.local.load import default_device, read_config, resolve_precision
+from atlas.store.run_folders import CHOICE_SUFFIX
 from atlas.training.config import TrainConfig
 from atlas.training.kept_choice import KeptChoice
 
@@ -22,7 +23,7 @@ from atlas.training.kept_choice import KeptChoice
 WORTHWHILE = 1.5
 # A layer with fewer weights is not timed. SmolLM2-135M has 3.5 million in a layer.
 FEWEST_WEIGHTS = 2**20
-KEPT_FILE = "precision.json"
+KEPT_FILE = f"precision{CHOICE_SUFFIX}"
 ROUNDS = 3
 TOKENS = 1024
 # Tokens times weights of the timed layer, about two seconds of a core.

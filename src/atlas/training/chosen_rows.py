@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from atlas.models.local.load import default_device
+from atlas.store.run_folders import CHOICE_SUFFIX
 from atlas.training.available_memory import available_memory
 from atlas.training.checkpoint import newest_state
 from atlas.training.config import LONGEST_ROW, TrainConfig
@@ -32,7 +33,7 @@ HARDLY_MORE = 1.02
 MARGIN = 1.15
 # Rows of so many optimizer steps are counted.
 COUNTED_STEPS = 64
-KEPT_FILE = "rows.json"
+KEPT_FILE = f"rows{CHOICE_SUFFIX}"
 # What a sharded model divides among its ranks.
 SHARDED = ("weights", "gradients", "optimizer")
 

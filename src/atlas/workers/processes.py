@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
@@ -77,7 +77,9 @@ def tell_to_stop(processes: Sequence[BaseProcess]) -> None:
     """End the jobs of child processes; the processes themselves go on."""
     for process in processes:
         if process.pid is not None and process.is_alive():
-            os.kill(process.pid, _STOP)
+            # It may have ended just now.
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, _STOP)
 
 
 def stop(processes: Sequence[BaseProcess], patience: float = 60.0) -> None:

@@ -71,7 +71,8 @@ def test_the_factors_are_those_of_one_token_at_a_time(
 ) -> None:
     tokens = at_odds(num, vocabulary, seed, scale)
     found = factors(name, settings, tokens).tolist()
-    assert found == pytest.approx(references(name, settings, tokens), rel=1e-9, abs=1e-12)
+    # A root of an entropy near 0 (eaft) enlarges what float64 leaves of it.
+    assert found == pytest.approx(references(name, settings, tokens), rel=1e-9, abs=1e-8)
 
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS[1:], ids=lambda given: str(given))
