@@ -102,8 +102,8 @@ def selecting() -> Iterator[tuple[str, str | None]]:
     yield f"select-train {SELECTED} {OUT}", "select"
     yield f"select-train {SELECTED} {OUT} encoder={MODEL}", "select"
     yield f"compare-selections IN/rules IN/random {OUT}", "report"
-    yield f"compare-selections IN/rules IN/random {OUT} plot=false", None
-    yield f"compare-selections IN/rules IN/random {OUT} plot=false --tokenizer {MODEL}", "train"
+    yield f"compare-selections IN/rules IN/random {OUT} plot=false", "report"
+    yield f"compare-selections IN/rules IN/random {OUT} plot=false --tokenizer {MODEL}", "report"
 
 
 def exporting_and_importing() -> Iterator[tuple[str, str | None]]:

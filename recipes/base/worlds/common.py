@@ -46,7 +46,7 @@ def request(rng: random.Random, seen: str, asked: str, action: str | None = None
     told = rng.choice(
         (f"Please {asked}.", f"Your task: {asked}.", f"{asked[:1].upper()}{asked[1:]}.")
     )
-    thought = rng.choice(("I was told to {act}.", "I will {act}.", "I should {act}."))
+    thought = rng.choice(("I am asked to {act}.", "I will {act}.", "I should {act}."))
     text = f"{told}\n{seen}" if rng.random() < 0.5 else f"{seen}\n{told}"
     return [FOLLOWER, *turns((text, react_message(thought.format(act=asked), action).content))]
 
