@@ -1,6 +1,6 @@
 """Lessons of the planning puzzles: possible actions in any order, what holds, single actions.
 
-In most episodes the goal that is given is something that the random actions happened to bring about.
+In most episodes the goal that is given is something that the random actions brought about.
 """
 
 from __future__ import annotations
