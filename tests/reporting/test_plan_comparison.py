@@ -78,7 +78,7 @@ def test_results_made_elsewhere_are_a_pilot(tmp_path: Path) -> None:
         ]
         path = tmp_path / f"{name}.csv"
         path.write_text("\n".join(["task,seed,success", *rows]))
-        arms.append(ArmConfig(name=name, results=(path,)))
+        arms.append(ArmConfig(name=name, results=(str(path),)))
     config = ReportConfig(
         arms=tuple(arms), reference="base", base="base", results_are="trainings", resamples=100
     )
