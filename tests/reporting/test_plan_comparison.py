@@ -68,7 +68,10 @@ def test_a_difference_that_rates_cannot_have_is_not_shown() -> None:
 
 def test_results_made_elsewhere_are_a_pilot(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    won = {"base": rng.random((1, 40)) < 0.3, "tuned": rng.random((3, 40)) < 0.5}
+    won = {
+        "base": rng.random((1, 40)) < 0.3,
+        "tuned": rng.random((3, 40)) < np.repeat([0.9, 0.1], 20),
+    }
     arms = []
     for name, runs in won.items():
         rows = [
@@ -78,9 +81,9 @@ def test_results_made_elsewhere_are_a_pilot(tmp_path: Path) -> None:
         ]
         path = tmp_path / f"{name}.csv"
         path.write_text("\n".join(["task,seed,success", *rows]))
-        arms.append(ArmConfig(name=name, results=(path,)))
+        arms.append(ArmConfig(name=name, results=(str(path),)))
     config = ReportConfig(
-        arms=tuple(arms), reference="base", base="base", results_are="trainings", resamples=100
+        arms=tuple(arms), reference="base", results_are="trainings", resamples=100
     )
     build_report(config, tmp_path / "report")
     plan = plan_comparison(PlanConfig(), [tmp_path / "report"])
