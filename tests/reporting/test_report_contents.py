@@ -34,6 +34,12 @@ def test_arms_of_one_selector_are_a_curve_that_ends_where_all_steps_are_supervis
     assert [arm.name for arm in curve.arms] == ["oracle-10", "oracle-30", "all"]
 
 
+def test_budgets_are_compared_between_arms_of_one_ratio(suite_report: Report) -> None:
+    [caution] = [note.text for note in suite_report.notes if "budget of tokens" in note.text]
+    assert "oracle 30 % has 10 % more supervised tokens than random 30 %" in caution
+    assert "oracle 10 %" not in caution
+
+
 def test_arms_that_were_trained_in_another_way_are_not_one_curve(suite_report: Report) -> None:
     def changed(name: str, training: dict[str, float]) -> Report:
         arms = tuple(

@@ -74,3 +74,10 @@ def test_every_tick_stands_where_its_label_says(reach: float) -> None:
         places, labels = np.array(ticks).T
         slope, start = np.polyfit(labels, places, 1)
         assert np.allclose(slope * labels + start, places, atol=0.05), ticks
+
+
+def test_what_many_undecided_scopes_leave_open_is_said_once() -> None:
+    splits = {f"split_{number}": _rows(0.5, 0.55, 0.5) for number in range(4)}
+    headline = report_on([make_arm(name, splits) for name in ("all", "critical")]).headline
+    assert headline.count("undecided") == 4
+    assert headline.count("would be found in 80 % of such experiments") == 1

@@ -96,8 +96,8 @@ def mark_handle(label: str, style: MarkStyle) -> Any:
 
 
 def draw_legend(figure: Figure, handles: Sequence[Any], columns: int = 5) -> None:
-    """The entries in a row at the upper right."""
-    place: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0), "ncols": columns}
+    """The entries in a row at the upper left, where a narrow screen begins to show the plot."""
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns}
     spaces = {"borderpad": 0.1, "borderaxespad": 0, "handlelength": 1.7, "handletextpad": 0.6}
     figure.legend(handles=list(handles), frameon=False, columnspacing=1.5, **place, **spaces)
 

@@ -82,7 +82,7 @@ def _difference_table(report: Report, block: Block) -> Table:
         return TableRow(cells, places[row.against if block == "focus" else row.arm])
 
     has_mid = any(row.p_mid is not None for row in rows)
-    p_column = "p adjusted (p, mid-p)" if has_mid else "p adjusted (p)"
+    p_column = "p adjusted (p, mid\u2011p)" if has_mid else "p adjusted (p)"
     return Table(
         caption=f"{block_title(report, block)}, on the same tasks",
         columns=(

@@ -103,7 +103,14 @@ def write_headline(report: Report) -> str:
     rows = headline_rows(report)
     if not rows:
         return _rates_of_reference(report)
-    clauses = [_clause(report, row, is_first=not place) for place, row in enumerate(rows)]
+    # Many scopes of one verdict: what it leaves open is said once, for all of them.
+    shares_more = len(rows) > 2 and len({row.verdict for row in rows}) == 1
+    clauses = [
+        _clause(report, row, not place, "" if shares_more else _more(row.verdict, [row]))
+        for place, row in enumerate(rows)
+    ]
+    if shares_more and (more := _more(rows[0].verdict, rows)):
+        clauses[-1] += more
     sentence = "; ".join(clauses)
     return f"{sentence[:1].upper()}{sentence[1:]}."
 
@@ -148,7 +155,7 @@ def _rates_of_reference(report: Report) -> str:
     )
 
 
-def _clause(report: Report, row: ArmComparison, is_first: bool) -> str:
+def _clause(report: Report, row: ArmComparison, is_first: bool, more: str) -> str:
     assumption = assumption_text(row)
     text = CLAUSES[row.verdict][0 if is_first else 1].format(
         arm=report.arm(row.arm).label,
@@ -158,7 +165,7 @@ def _clause(report: Report, row: ArmComparison, is_first: bool) -> str:
         by=_by(row.verdict, row.within_margin, report),
         margin=plain_points(report.claims.margin),
         number="two" if sum(row.num_trainings) == 2 else sum(row.num_trainings),
-        more=_more(row.verdict, [row]),
+        more=more,
     )
     return f"{assumption}, {text}" if assumption else text
 

@@ -145,6 +145,7 @@ def _is_unproven(run: SeedRun) -> bool:
 
 
 def _unequal_budgets(reports: Sequence[ArmReport]) -> Iterator[str]:
+    # Arms with different ratios are meant to differ.
     by_ratio: dict[float | None, list[tuple[float, str]]] = defaultdict(list)
     for report in reports:
         budget = report.budget
@@ -152,18 +153,20 @@ def _unequal_budgets(reports: Sequence[ArmReport]) -> Iterator[str]:
             continue
         if number := budget.num_supervised_tokens.value:
             by_ratio[budget.ratio].append((number, report.label))
-    for ratio, budgets in by_ratio.items():
+    found = []
+    for budgets in by_ratio.values():
         # The first of several equal arms.
         (least, fewer), (most, more) = (
             choose(budgets, key=lambda budget: budget[0]) for choose in (min, max)
         )
         if most / least - 1 > SAME_BUDGET:
-            part = "part" if ratio is None else f"{100 * ratio:g} %"
-            yield (
-                f"The arms trained on {part} of the steps do not have the same budget of tokens: "
-                f"{more} has {100 * (most / least - 1):.0f} % more supervised tokens than {fewer}, "
-                "because selected steps differ in length."
-            )
+            excess = 100 * (most / least - 1)
+            found.append(f"{more} has {excess:.0f} % more supervised tokens than {fewer}")
+    if found:
+        yield (
+            "Arms trained on the same share of the steps do not have the same budget of tokens: "
+            f"{join_words(found)}, because selected steps differ in length."
+        )
 
 
 def _lost_steps(reports: Sequence[ArmReport]) -> Iterator[str]:
