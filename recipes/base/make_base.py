@@ -171,7 +171,7 @@ def schedule_lessons(
     short, play = batches(of_play=False), batches(of_play=True)
     num_first = round(settings["short_first"] * len(short))
     mixed = short[num_first:] + play
-    rng.shuffle(mixed)  # type: ignore[arg-type]
+    rng.shuffle(mixed)
     return Schedule((*short[:num_first], *mixed))
 
 

@@ -108,7 +108,7 @@ class _Sayings:
         rng, text = self._rng, self._words.action(action)
         new = self._puzzle.facts_of(action.adds & ~state)
         facts = {"fact": _mine(self._words.fact(new[0])) if new else "it holds", "action": text}
-        kinds = [TRIES_OTHER, REACHES]
+        kinds: list[tuple[str, ...]] = [TRIES_OTHER, REACHES]
         if later is not None:
             kinds += [SERVES, SERVES]
             facts["later"] = self._words.action(later)
@@ -124,7 +124,7 @@ class _Sayings:
 
 def _walk(rng: random.Random, puzzle: Puzzle, length: int) -> list[GroundAction]:
     """Random possible actions that lead to states not seen before, where there are some."""
-    state, walk = puzzle.init, []
+    state, walk = puzzle.init, list[GroundAction]()
     known = {state}
     while len(walk) < length and (possible := puzzle.possible(state)):
         new = [action for action in possible if action.apply(state) not in known]
