@@ -124,8 +124,7 @@ class _Sayings:
 
 def _walk(rng: random.Random, puzzle: Puzzle, length: int) -> list[GroundAction]:
     """Random possible actions that lead to states not seen before, where there are some."""
-    state = puzzle.init
-    walk: list[GroundAction] = []
+    state, walk = puzzle.init, list[GroundAction]()
     known = {state}
     while len(walk) < length and (possible := puzzle.possible(state)):
         new = [action for action in possible if action.apply(state) not in known]

@@ -11,7 +11,13 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from atlas.environments.textworld_express.config import PRESETS, TextWorldExpressConfig, written
+from atlas.environments.textworld_express.config import (
+    PRESETS,
+    Difficulty,
+    Game,
+    TextWorldExpressConfig,
+    written,
+)
 from atlas.environments.textworld_express.environment import TextWorldExpressEnvironment
 from atlas.environments.textworld_express.game import ExpressGame, GameState, NoSuchGameError
 from atlas.environments.textworld_express.thoughts import ACTS, OBSERVED, PLANS, SLIPS
@@ -19,7 +25,8 @@ from worlds.common import Conversation, any_phrase, ask, play, request
 
 # Seeds of the simulator's folds that no task of atlas has.
 FOLDS = (("train", 2_000, 9_999), ("dev", 10_000, 19_999), ("test", 22_000, 29_999))
-SHARES = {
+LEVELS: tuple[Difficulty, ...] = ("easy", "easy", "easy", "medium")
+SHARES: dict[Game, int] = {
     "coin": 3,
     "mapreader": 3,
     "twc": 3,
@@ -30,7 +37,7 @@ SHARES = {
     "sorting": 1,
 }
 # Smaller than the presets, which come in half of the episodes.
-SMALL = {
+SMALL: dict[Game, dict[str, int]] = {
     "coin": {"numLocations": 3, "includeDoors": 0, "numDistractorItems": 0},
     "mapreader": {"numLocations": 4, "includeDoors": 0, "maxDistanceApart": 2},
     "twc": {"numLocations": 1, "includeDoors": 0, "numItemsToPutAway": 1},
@@ -81,8 +88,8 @@ def _start(rng: random.Random) -> tuple[GameState, str]:
     """A game and its task."""
     while True:
         name = rng.choices(list(SHARES), list(SHARES.values()))[0]
-        level = rng.choice(("easy", "easy", "easy", "medium"))
-        sizes = dict(PRESETS[level].get(name, {}))  # type: ignore[call-overload,index]
+        presets = PRESETS[rng.choice(LEVELS)]
+        sizes = dict(presets.get(name, {}))
         if rng.random() < 0.5:
             sizes |= SMALL.get(name, {})
         fold, low, high = rng.choice(FOLDS)
