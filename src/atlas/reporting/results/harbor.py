@@ -87,7 +87,8 @@ def _unfinished(job: Mapping[str, Any], folder: Path) -> Iterator[str]:
     if job.get("finished_at") is None:
         yield "the job is not finished"
     asked = whole_number(job.get("n_total_trials")) or 0
-    found = sum((trial / RESULT_FILE).is_file() for trial in folder.iterdir())
+    files = (trial / RESULT_FILE for trial in folder.iterdir())
+    found = sum(file.is_file() and file.stat().st_size > 0 for file in files)
     if found < asked:
         yield f"only {found:,} of the {asked:,} trials of the job have a result"
 
