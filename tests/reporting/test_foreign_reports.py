@@ -105,6 +105,19 @@ def test_two_logs_become_a_paired_comparison_of_two_models(tmp_path: Path) -> No
     assert all(run.wall_seconds is None for run in report.runs)
 
 
+def test_the_page_names_no_command_that_fails_on_a_log_and_no_impossible_difference(
+    tmp_path: Path,
+) -> None:
+    write_inspect(tmp_path, "base", [("a", True), ("b", False)])
+    write_inspect(tmp_path, "tuned", [("a", False), ("b", True)])
+    compare("--results", "base=base.eval", "--results", "tuned=tuned.eval")
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "Episodes to look at" in page
+    assert "atlas show" not in page
+    assert "no difference, however large, would be found" in page
+    assert not re.search(r"difference of \d{3,}", page)
+
+
 def test_three_stated_trainings_allow_a_claim_about_methods_that_names_the_statement(
     tmp_path: Path,
 ) -> None:

@@ -102,8 +102,10 @@ def example_table(report: Report) -> Table:
         )
         for index, scope in enumerate(report.scopes)
     ]
+    # What the program of another log is called with, atlas does not know.
+    how = " (atlas show RUN --trajectory ID)" if report.claims.trainings == "recorded" else ""
     return Table(
-        "Episodes to look at, the first of each kind (atlas show RUN --trajectory ID)",
+        f"Episodes to look at, the first of each kind{how}",
         ("Arm", "Ended", "Recorded reason", "Episodes", "Run", "Id"),
         tuple(groups),
         text_columns=frozenset({1, 2, 4, 5}),
