@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -168,6 +169,86 @@ def test_one_log_in_two_arms_is_refused(kind: str, tmp_path: Path) -> None:
         return
     with pytest.raises(DataError, match="the same log"):
         read({"a": [path], "b": [path]})
+
+
+def test_a_copy_in_another_folder_is_not_another_training(kind: str, tmp_path: Path) -> None:
+    _, write = WRITERS[kind]
+    path = write(tmp_path, "base", BASE)
+    copies = []
+    for name in ("one", "two"):
+        copies.append(tmp_path / name)
+        copies[-1].mkdir()
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, copies[-1] / path.name)
+    for given in (copies, [path, copies[0] / path.name]):
+        with pytest.raises(DataError, match="are the same log"):
+            read({"base": given}, results_are="trainings")
+
+
+TABLES: dict[str, str] = {
+    "an index without a name": ",task,success\n0,a,1\n1,b,0\n",
+    "a delimiter at the end": "task,success,\na,1,\nb,0,\n",
+    "commas in a tab-separated header": "task\tsuccess\tx,y,z\na\t1\t\nb\t0\t\n",
+    "a transcript in a cell": f"task,success,log\na,1,{'x' * 200_000}\nb,0,\n",
+    "old line ends": "task,success\ra,yes\rb,no\r",
+}
+
+
+@pytest.mark.parametrize("text", TABLES.values(), ids=TABLES)
+def test_tables_as_other_programs_write_them_are_read(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    (arm,) = read({"base": [path]})
+    assert [task[0].status for task in episodes(arm)] == ["success", "failure"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('task,score\na,1\nb,"0,5"\n', "score is '0,5'"),
+        ("task,success,repetition\na,1,²\n", "repetition is '²'"),
+        (f"task,success,repetition\na,1,{'1' * 5000}\n", "expected a whole number"),
+        ("task,success\na,1,2\n", "more cells than columns"),
+    ],
+)
+def test_a_cell_that_cannot_be_read_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=said):
+        read({"base": [path]})
+
+
+def test_a_row_without_a_success_is_invalid_whatever_its_score(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("task,success,score\na,1,1\nb,,0\n")
+    (arm,) = read({"base": [path]})
+    assert [task[0].status for task in episodes(arm)] == ["success", "error"]
+
+
+ROWS = [f'{{"task": "{task}", "success": true}}' for task in "abc"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(ROWS).replace(", ", ",\n"),
+        f"[{ROWS[0]}] [{ROWS[1]}]",
+        f"{ROWS[0]}\n[{ROWS[1]}]\n",
+        f"{ROWS[0]}\nnull\n",
+    ],
+)
+def test_no_value_of_a_file_is_left_out_in_silence(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"more text follows|expected an object"):
+        read({"base": [path]})
+
+
+def test_empty_lines_hide_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text("\n\n" + "\n\n".join(ROWS))
+    (arm,) = read({"base": [path]})
+    assert len(episodes(arm)) == len(ROWS)
 
 
 def test_the_example_of_the_docs_reads_its_files(

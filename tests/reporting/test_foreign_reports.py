@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -25,9 +26,11 @@ from tests.reporting.foreign_results import (
     inspect_header,
     inspect_rows,
     write_archive,
+    write_harbor,
     write_inspect,
     write_inspect_json,
     write_lines,
+    write_lm_eval,
     write_verifiers,
 )
 
@@ -102,6 +105,19 @@ def test_two_logs_become_a_paired_comparison_of_two_models(tmp_path: Path) -> No
     assert all(run.wall_seconds is None for run in report.runs)
 
 
+def test_the_page_names_no_command_that_fails_on_a_log_and_no_impossible_difference(
+    tmp_path: Path,
+) -> None:
+    write_inspect(tmp_path, "base", [("a", True), ("b", False)])
+    write_inspect(tmp_path, "tuned", [("a", False), ("b", True)])
+    compare("--results", "base=base.eval", "--results", "tuned=tuned.eval")
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "Episodes to look at" in page
+    assert "atlas show" not in page
+    assert "no difference, however large, would be found" in page
+    assert not re.search(r"difference of \d{3,}", page)
+
+
 def test_three_stated_trainings_allow_a_claim_about_methods_that_names_the_statement(
     tmp_path: Path,
 ) -> None:
@@ -140,6 +156,82 @@ def test_a_copy_is_not_a_second_result_in_whatever_form(tmp_path: Path) -> None:
     for copy in ("copy.eval", "tuned.json"):
         with pytest.raises(DataError, match="are the same log"):
             compare(*given, "--results", f"tuned={copy}", "results_are=trainings")
+
+
+def test_one_log_in_two_forms_in_a_folder_is_refused(tmp_path: Path) -> None:
+    write_inspect(tmp_path, "base", WORSE)
+    folder = tmp_path / "tuned"
+    folder.mkdir()
+    write_inspect(folder, "tuned", BETTER)
+    write_inspect_json(folder, "tuned", BETTER)
+    with pytest.raises(DataError, match=r"is in .*tuned\.eval and in .*tuned\.json"):
+        compare("--results", "base=base.eval", "--results", "tuned=tuned")
+
+
+def test_trainings_of_one_model_or_with_equal_endings_are_doubted(tmp_path: Path) -> None:
+    given = two_logs(tmp_path)[:2]
+    for number in range(3):
+        header = inspect_header("tuned", str(number))
+        write_archive(tmp_path / f"seed-{number}.eval", header, inspect_rows(BETTER))
+    seeds = ("--results", "tuned=seed-*.eval", "results_are=trainings")
+    report = compare(*given, *seeds)
+    assert "3 results of tuned name the same model 'tuned'" in notes_of(report)
+    assert "3 results of tuned ended alike on every task" in notes_of(report)
+    assert "results of base" not in notes_of(report)
+
+
+def test_an_unfinished_job_of_harbor_is_a_caution(tmp_path: Path) -> None:
+    for name, attempts in (("base", WORSE), ("tuned", BETTER)):
+        write_harbor(tmp_path, name, attempts)
+    job = {"n_total_trials": 40, "stats": {}, "finished_at": None}
+    (tmp_path / "tuned" / "result.json").write_text(json.dumps(job))
+    report = compare("--results", "base=base", "--results", "tuned=tuned")
+    assert "the job is not finished" in notes_of(report)
+    assert "only 30 of the 40 trials" in notes_of(report)
+
+
+def test_lone_surrogates_in_every_field_of_a_log_are_no_crash(tmp_path: Path) -> None:
+    half = "\ud800"
+    for name, attempts in (("base", WORSE), ("tuned", BETTER)):
+        header = inspect_header(
+            f"{name}{half}",
+            half,
+            task=half,
+            packages={half: half},
+            task_args={half: f"{name}{half}"},
+            solver=half,
+        )
+        rows = inspect_rows(attempts)
+        rows[0] = {**rows[0], "error": half}
+        header["status"] = half
+        write_archive(tmp_path / f"{name}.eval", header, rows)
+    report = compare("--results", "base=base.eval", "--results", "tuned=tuned.eval")
+    assert report.comparisons[0].num_tasks == 29
+
+
+def test_texts_of_inspect_count_as_its_own_metrics_count_them(tmp_path: Path) -> None:
+    values = {"Yes": 1, "TRUE": 1, "no": 0, "False": 0, "1": 1, "0.0": 0, "C": 1, "N": 0}
+    for name in ("base", "tuned"):
+        rows = [
+            {"id": value, "epoch": 1, "scores": {"match": {"value": value}}} for value in values
+        ]
+        write_archive(tmp_path / f"{name}.eval", inspect_header(name, "a"), rows)
+    report = compare("--results", "base=base.eval", "--results", "tuned=tuned.eval")
+    rate = next(row for row in report.arms if row.name == "tuned")
+    assert report.comparisons[0].num_tasks == len(values)
+    with (tmp_path / "out" / "episodes.csv").open() as file:
+        found = {row["task"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert found == values
+    assert rate.num_runs == 1
+
+
+def test_other_versions_of_a_task_are_named(tmp_path: Path) -> None:
+    for version, (name, attempts) in enumerate((("base", WORSE), ("tuned", BETTER))):
+        run_folder = write_lm_eval(tmp_path, name, attempts)
+        (file,) = run_folder.glob("results_*.json")
+        file.write_text(json.dumps({"model_name": name, "versions": {"sums": version}}))
+    report = compare("--results", "base=base", "--results", "tuned=tuned")
+    assert "task_version (0, 1)" in notes_of(report)
 
 
 def test_seeds_of_a_table_are_runs(tmp_path: Path) -> None:
@@ -196,8 +288,8 @@ def test_tasks_of_one_id_and_other_content_are_not_compared(tmp_path: Path) -> N
 
 
 def test_the_first_verifiers_wrote_ids_of_other_rows(tmp_path: Path) -> None:
-    for name in ("base", "tuned"):
-        path = write_verifiers(tmp_path, name, WORSE[:4]) / "results.jsonl"
+    for name, attempts in (("base", WORSE), ("tuned", BETTER)):
+        path = write_verifiers(tmp_path, name, attempts[:4]) / "results.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         for row in rows:
             row["id"] = int(row.pop("example_id")[1:]) // 2

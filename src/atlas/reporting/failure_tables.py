@@ -103,9 +103,8 @@ def example_table(report: Report) -> Table:
         )
         for index, scope in enumerate(report.scopes)
     ]
-    # Only run folders of atlas can be shown so.
-    is_foreign = any(run.command.startswith(RESULTS) for run in report.runs)
-    how = "" if is_foreign else " (atlas show RUN --trajectory ID)"
+    # What the program of another log is called with, atlas does not know.
+    how = " (atlas show RUN --trajectory ID)" if report.claims.trainings == "recorded" else ""
     return Table(
         f"Episodes to look at, the first of each kind{how}",
         ("Arm", "Ended", "Recorded reason", "Episodes", "Run", "Id"),

@@ -8,6 +8,7 @@ counts such trials as 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from atlas.config import Config
@@ -23,9 +24,11 @@ from atlas.reporting.results.samples import (
     reason_of,
     text_of,
     usage_of,
+    whole_number,
 )
 
 RESULT_FILE = "result.json"
+REWARD = "reward"
 TIMEOUT = "AgentTimeoutError"
 
 
@@ -50,7 +53,8 @@ class HarborResults:
         result = dict(file.parts())
         if is_job(result):
             # Its trials are in the folders beside it.
-            return ResultLog(samples=(), cautions=tuple(_unfinished(result)))
+            cautions = tuple(_unfinished(result, file.path.parent))
+            return ResultLog(samples=(), score=REWARD, cautions=cautions)
         if not is_trial(result):
             raise DataError(f"{file.name}: expected the result of a trial of Harbor.")
         agent = mapping(result.get("agent_info"))
@@ -65,7 +69,7 @@ class HarborResults:
             model=model or text_of(asked.get("model_name")),
             settings={key: value for key, value in settings.items() if value is not None},
             versions={} if version is None else {str(settings["agent"]): version},
-            score="reward",
+            score=REWARD,
         )
 
 
@@ -79,16 +83,21 @@ def is_job(result: Mapping[str, Any]) -> bool:
     return {"n_total_trials", "stats"} <= result.keys()
 
 
-def _unfinished(job: Mapping[str, Any]) -> Iterator[str]:
+def _unfinished(job: Mapping[str, Any], folder: Path) -> Iterator[str]:
     if job.get("finished_at") is None:
         yield "the job is not finished"
+    asked = whole_number(job.get("n_total_trials")) or 0
+    files = (trial / RESULT_FILE for trial in folder.iterdir())
+    found = sum(file.is_file() and file.stat().st_size > 0 for file in files)
+    if found < asked:
+        yield f"only {found:,} of the {asked:,} trials of the job have a result"
 
 
 def _sample(result: Mapping[str, Any], where: str) -> Sample:
     verified = mapping(result.get("verifier_result"))
     rewards = verified.get("rewards")
     # The first versions had one reward.
-    given = rewards if isinstance(rewards, dict) else {"reward": verified.get("reward")}
+    given = rewards if isinstance(rewards, dict) else {REWARD: verified.get(REWARD)}
     scores = read_scores({name: value for name, value in given.items() if value is not None})
     raised = mapping(result.get("exception_info"))
     kind, said = text_of(raised.get("exception_type")), text_of(raised.get("exception_message"))

@@ -33,7 +33,8 @@ from atlas.reporting.results.samples import (
 
 HEADER, START, SUMMARIES = "header.json", "_journal/start.json", "summaries.json"
 JOURNAL, SAMPLES = "_journal/summaries/", "samples/"
-LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
+WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 # Summaries cut texts that are longer.
 MAX_COMPARED_CHARS = 200
 LIMITS = ("limit", "epochs", "message_limit", "token_limit", "time_limit", "working_limit")
@@ -177,10 +178,16 @@ def _scores(row: Mapping[str, Any]) -> dict[str, ScoreValue]:
             if isinstance(score, dict)
         )
     )
-    return {
-        name: LETTERS.get(value.strip("'"), value) if isinstance(value, str) else value
-        for name, value in found.items()
-    }
+    return {name: _number(value) for name, value in found.items()}
+
+
+def _number(value: ScoreValue) -> ScoreValue:
+    """The value of a text as Inspect's own metrics read it, else the text."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip("'")
+    is_number = text.replace(".", "", 1).isdecimal()
+    return float(text) if is_number else LETTERS.get(text, WORDS.get(text.lower(), value))
 
 
 def _beginning(given: Any) -> Any:

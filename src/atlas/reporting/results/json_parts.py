@@ -83,6 +83,18 @@ class JsonText:
                 raise self.fault(f"one value of more than {MAX_PART_CHARS >> 20} MiB")
             self._read()
 
+    def end(self) -> None:
+        """Check that nothing follows.
+
+        Raises:
+            DataError: something does, which reading would leave out.
+        """
+        if self.peek():
+            raise DataError(
+                f"{self._name}: more text follows the end of its JSON, so it holds several values. "
+                "Write one value for each line (JSON Lines), or one list of them."
+            )
+
     def fault(self, reason: str | None) -> DataError:
         """The error of a text that cannot be read on; None: it ends too early."""
         if reason is None:

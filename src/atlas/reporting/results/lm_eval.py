@@ -29,6 +29,8 @@ from atlas.reporting.results.samples import (
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(\.\d+)?)")
 NO_FILTER = "none"
 SETTINGS = ("num_fewshot", "limit", "gen_kwargs", "fewshot_seed")
+# Of the file of results itself.
+PROMPT_SETTINGS = ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")
 
 
 class LMEvalResultsConfig(Config):
@@ -52,7 +54,12 @@ class LMEvalResults:
         results = file.beside(f"results_{time}.json")
         config = mapping(results.get("config"))
         shots = mapping(results.get("n-shot")).get(task)
-        settings = {**{name: config.get(name) for name in SETTINGS}, "num_fewshot": shots}
+        settings = {
+            **{name: config.get(name) for name in SETTINGS},
+            **{name: results.get(name) for name in PROMPT_SETTINGS},
+            "num_fewshot": shots,
+            "task_version": mapping(results.get("versions")).get(task),
+        }
         version = text_of(results.get("lm_eval_version"))
         return ResultLog(
             samples=_samples(file, task),

@@ -22,6 +22,7 @@ from atlas.reporting.results.result_runs import (
     read_runs,
     settings_of,
 )
+from atlas.reporting.results.samples import safe_text
 from atlas.reporting.results.settings import ALL_BENCHMARKS
 from atlas.store.manifests import Input, Manifest
 
@@ -51,7 +52,7 @@ def read_result_arms(config: ReportConfig) -> tuple[Arm, ...]:
         Arm(
             arm,
             tuple(
-                _seed_run(f"{arm.name}/{number}", run, compared, scores, ring)
+                _seed_run(arm.name, number, run, compared, scores, ring)
                 for number, run in enumerate(runs_of[arm.name], start=1)
             ),
         )
@@ -64,7 +65,7 @@ def _refuse_shared_logs(runs_of: Mapping[str, Sequence[ResultRun]]) -> None:
     owners: dict[str, tuple[str, str]] = {}
     for arm, runs in runs_of.items():
         for run in runs:
-            for identity in identities_of_run(run):
+            for identity in identities_of_run(arm, run):
                 other, name = owners.setdefault(identity, (arm, run.name))
                 if other != arm:
                     raise DataError(
@@ -74,7 +75,8 @@ def _refuse_shared_logs(runs_of: Mapping[str, Sequence[ResultRun]]) -> None:
 
 
 def _seed_run(
-    name: str,
+    arm: str,
+    number: int,
     run: ResultRun,
     compared: Mapping[str, ComparedTasks],
     scores: Mapping[str, CountedScore],
@@ -84,7 +86,7 @@ def _seed_run(
         benchmark: Evaluation(
             tuple(
                 _repetitions(
-                    f"{name}/{RESULTS}/{benchmark}",
+                    f"{arm}/{number}/{RESULTS}/{benchmark}",
                     run.benchmarks[benchmark],
                     tasks,
                     scores[benchmark],
@@ -95,7 +97,7 @@ def _seed_run(
         )
         for benchmark, tasks in compared.items()
     }
-    return SeedRun(None, evaluations, identities_of_run(run))
+    return SeedRun(None, evaluations, identities_of_run(arm, run))
 
 
 def _repetitions(
@@ -117,10 +119,12 @@ def _folder(
     found = {facts.found.path: facts.found for facts in logs}
     models = _distinct(facts.log.model for facts in logs)
     cautions = _distinct(
-        f"{facts.name}: {caution}" for facts in logs for caution in facts.log.cautions
+        safe_text(f"{facts.name}: {caution}") for facts in logs for caution in facts.log.cautions
     )
     versions = {
-        package: version for facts in logs for package, version in facts.log.versions.items()
+        safe_text(package): safe_text(version)
+        for facts in logs
+        for package, version in facts.log.versions.items()
     }
     manifest = Manifest(
         command=f"{RESULTS} ({', '.join(_distinct(facts.format for facts in logs))})",

@@ -26,7 +26,7 @@ START_BYTES = 1 << 16
 # Members of an object that is looked at to recognize its format.
 MEMBERS_TO_LOOK_AT = 40
 LONG_LISTS = ("samples", "simulations", "tasks")
-DELIMITERS = ",;\t"
+DELIMITERS = ",;"
 MAX_LINE_CHARS = 16 << 20
 CSV_SUFFIXES = (".csv", ".tsv")
 
@@ -85,7 +85,7 @@ class ResultFile:
         if self.shape != "csv":
             return ()
         with self._open_text() as file:
-            return tuple(_reader(file, self.name).fieldnames or ())
+            return tuple(name for name in _reader(file, self.name).fieldnames or () if name)
 
     @cached_property
     def members(self) -> tuple[str, ...]:
@@ -109,6 +109,7 @@ class ResultFile:
                     text = JsonText(file, self.name)
                     for number, row in enumerate(read_elements(text), start=1):
                         yield f"{self.name} row {number}", row
+                    text.end()
             case "csv":
                 yield from self._csv_rows()
 
@@ -119,7 +120,9 @@ class ResultFile:
             DataError: a member cannot be read.
         """
         with self.path.open("rb") as file:
-            yield from read_members(JsonText(file, self.name), in_parts)
+            text = JsonText(file, self.name)
+            yield from read_members(text, in_parts)
+            text.end()
 
     def beside(self, name: str) -> Mapping[str, Any]:
         """The JSON object in a file of the same folder; an empty one if there is none."""
@@ -135,9 +138,12 @@ class ResultFile:
     def _is_one_object(self, start: bytes) -> bool:
         """Whether the first line does not hold a whole object, or nothing follows it."""
         with self.path.open("rb") as file:
-            line = file.readline(MAX_PART_CHARS)
+            line = b"\n"
+            while line and not line.strip():
+                line = file.readline(MAX_PART_CHARS)
             rest = file.read(START_BYTES).strip()
-        return not (line.rstrip().endswith(b"}") and rest.startswith(b"{"))
+        goes_on = not rest or rest.startswith((b",", b"}", b"]"))
+        return goes_on or not line.rstrip().endswith(b"}")
 
     def _first_members(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -159,7 +165,9 @@ class ResultFile:
     def _lines(self) -> Iterator[tuple[str, Any]]:
         with self.path.open("rb") as file:
             if self.shape == "object":
-                yield f"{self.name} row 1", JsonText(file, self.name).value()
+                text = JsonText(file, self.name)
+                yield f"{self.name} row 1", text.value()
+                text.end()
                 return
             number = 0
             while line := file.readline(MAX_PART_CHARS + 1):
@@ -174,6 +182,13 @@ class ResultFile:
             try:
                 for row in reader:
                     where = f"{self.name} line {reader.line_num}"
+                    if None in row:
+                        raise DataError(
+                            f"{where}: more cells than columns. Quote cells that hold the "
+                            "delimiter."
+                        )
+                    # A column without a name, such as the index of a data frame.
+                    row.pop("", None)
                     if None in row.values():
                         raise DataError(
                             f"{where}: fewer cells than columns. Fill the row; if it is the last "
@@ -194,9 +209,11 @@ def _reader(file: io.TextIOWrapper, name: str) -> csv.DictReader[str]:
     try:
         head = file.readline(START_BYTES)
         file.seek(0)
-        delimiter = max(DELIMITERS, key=head.count)
+        delimiter = "\t" if "\t" in head else max(DELIMITERS, key=head.count)
         lines = _bounded_lines(file, name)
-        reader = csv.DictReader(lines, delimiter=delimiter, restkey="", strict=True)
+        # Python's own limit is less than a transcript in a cell.
+        csv.field_size_limit(MAX_LINE_CHARS)
+        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: {not_utf8(error)}.") from None

@@ -15,8 +15,9 @@ from atlas.kinds import Choice
 from atlas.reporting.results.base import RESULT_FORMAT, RESULT_FORMATS, detect_result_format
 from atlas.reporting.results.find_results import MAX_NAMED, FoundResult
 from atlas.reporting.results.result_file import ResultFile
-from atlas.reporting.results.samples import ResultLog, Sample
+from atlas.reporting.results.samples import ResultLog, Sample, safe_text
 from atlas.reporting.results.settings import ResultsAre
+from atlas.store.manifests import content_digest
 
 REPEATED = (
     "Remove one. If they are repetitions or trainings, give each file or folder separately, and "
@@ -32,6 +33,7 @@ class LogFacts:
     name: str
     format: str
     log: ResultLog
+    digest: str
 
 
 @dataclass(slots=True)
@@ -124,20 +126,21 @@ def join_runs(
 
 def _runs_of(arm: str, found: FoundResult, given_format: Choice | None) -> list[ResultRun]:
     runs: dict[str | None, ResultRun] = {}
-    owners: dict[tuple[str | None, str, str], str] = {}
-    num_read = 0
+    read = _ReadTasks()
+    logs: dict[str, LogFacts] = {}
     for path in found.files:
         file = ResultFile(path, found.name_of(path), arm)
         try:
             if (named := _format_of(file, found, given_format)) is None:
                 continue
             log = RESULT_FORMAT.make(named).read(file)
-            facts = LogFacts(found, file.name, named.name, log)
-            num_read += 1
-            _add(runs, owners, found, facts)
+            facts = LogFacts(found, file.name, named.name, log, content_digest(path))
+            if (earlier := logs.setdefault(facts.digest, facts)) is not facts:
+                raise DataError(f"{earlier.name} and {file.name} are the same file. Remove one.")
+            _add(runs, read, found, facts)
         except OSError as error:
             raise DataError(f"{file.name} cannot be read ({error.strerror}).") from None
-    if not num_read:
+    if not logs:
         shown = ", ".join(map(found.name_of, found.files[:MAX_NAMED]))
         raise DataError(
             f"none of the {len(found.files)} files in {found.name_of(found.path)} is a result that "
@@ -146,42 +149,57 @@ def _runs_of(arm: str, found: FoundResult, given_format: Choice | None) -> list[
         )
     if not runs:
         raise DataError(f"{found.name_of(found.path)} holds no samples.")
+    for attempts in (one for run in runs.values() for one in run.benchmarks.values()):
+        # What a log without samples warns of, such as the result of a job of Harbor.
+        attempts.logs += [
+            facts for facts in logs.values() if facts.log.cautions and facts.name not in read.names
+        ]
     return list(runs.values())
 
 
+@dataclass(slots=True)
+class _ReadTasks:
+    """What was read of a result: the files with samples, the log and file of each task."""
+
+    names: set[str] = field(default_factory=set)
+    logs: dict[tuple[str | None, str, str], tuple[str, str]] = field(default_factory=dict)
+    attempts: dict[tuple[str | None, str, str, int], str] = field(default_factory=dict)
+
+
 def _add(
-    runs: dict[str | None, ResultRun],
-    owners: dict[tuple[str | None, str, str], str],
-    found: FoundResult,
-    facts: LogFacts,
+    runs: dict[str | None, ResultRun], read: _ReadTasks, found: FoundResult, facts: LogFacts
 ) -> None:
     """Add the samples of a log to the run of their seed.
 
-    `owners` has the log of each task: one task in two logs would be a result given twice.
+    One task in two logs, or one attempt in two files of a log, would be a result given twice.
     """
     log_id = facts.log.id or facts.name
-    numbered: dict[tuple[str | None, str, str], set[int]] = {}
     for sample in facts.log.samples:
         key = (sample.seed, sample.benchmark, sample.task)
         run = runs.setdefault(sample.seed, ResultRun(found, sample.seed))
         attempts = run.benchmarks.setdefault(sample.benchmark, Attempts())
         if not attempts.logs or attempts.logs[-1] is not facts:
             attempts.logs.append(facts)
-        if owners.setdefault(key, log_id) != log_id:
-            raise DataError(
-                f"task '{sample.task:.80}' of {sample.benchmark:.80} is in {owners[key]} and in "
-                f"{facts.name}. {REPEATED}"
-            )
-        if sample.repetition is not None:
-            known = numbered.setdefault(key, set())
-            if sample.repetition in known:
+        read.names.add(facts.name)
+        owner, earlier = read.logs.setdefault(key, (log_id, facts.name))
+        attempt = None if sample.repetition is None else (*key, sample.repetition)
+        if attempt is not None and attempt in read.attempts:
+            earlier = read.attempts[attempt]
+            if earlier == facts.name:
                 seed = "" if sample.seed is None else f", seed {sample.seed}"
                 raise DataError(
                     f"{facts.name} has task '{sample.task:.80}'{seed}, repetition "
                     f"{sample.repetition} twice, expected once. Remove one, or number the "
                     "repetitions."
                 )
-            known.add(sample.repetition)
+            owner = earlier
+        if owner not in (log_id, facts.name):
+            raise DataError(
+                f"task '{sample.task:.80}' of {sample.benchmark:.80} is in {earlier} and in "
+                f"{facts.name}. {REPEATED}"
+            )
+        if attempt is not None:
+            read.attempts[attempt] = facts.name
         samples = attempts.by_task.setdefault(sample.task, [])
         if samples and samples[0].content != sample.content:
             raise DataError(
@@ -215,7 +233,7 @@ def _refuse_copies(arm: str, runs: Iterable[ResultRun]) -> None:
     """Raise DataError if one log was given twice, perhaps as a copy or in another form."""
     known: dict[str, tuple[str, str | None]] = {}
     for run in runs:
-        for identity in identities_of_run(run):
+        for identity in identities_of_run(arm, run):
             if identity in known and known[identity][0] != run.name:
                 raise DataError(
                     f"arm '{arm}': {known[identity][0]} and {run.name} are the same log, so they "
@@ -224,14 +242,19 @@ def _refuse_copies(arm: str, runs: Iterable[ResultRun]) -> None:
             known.setdefault(identity, (run.name, run.seed))
 
 
-def identities_of_run(run: ResultRun) -> frozenset[str]:
+def identities_of_run(arm: str, run: ResultRun) -> frozenset[str]:
     """What the logs of a run are known by; a table of several seeds or arms has one for each."""
     found: set[str] = set()
     for facts in _logs_of(run):
         seed = "" if run.seed is None else f" seed {run.seed}"
         found.add(f"log {facts.log.id or facts.name}{seed}")
-    if not run.found.is_folder and not any(facts.format == "table" for facts in _logs_of(run)):
-        found.add(f"content {run.found.digest}")
+    for benchmark, attempts in run.benchmarks.items():
+        # A table may hold several arms, and several seeds.
+        digests = sorted(
+            facts.digest + (f" {arm} {run.seed}" if facts.format == "table" else "")
+            for facts in attempts.logs
+        )
+        found.add(f"content of {benchmark}: {' '.join(digests)}")
     return frozenset(found)
 
 
@@ -254,7 +277,7 @@ def settings_of(logs: Iterable[LogFacts]) -> dict[str, Any]:
     found: dict[str, list[Any]] = {}
     for facts in logs:
         for name, value in facts.log.settings.items():
-            known = found.setdefault(str(name), [])
+            known = found.setdefault(safe_text(str(name)), [])
             if value not in known:
                 known.append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}

@@ -32,6 +32,8 @@ UNKNOWN = ("", "nan", "none", "null")
 STATUSES = {"success": True, "failure": False, "truncated": False}
 BROKEN = ("error", "unknown")
 DEFAULT_SPLIT = "results"
+# Of a number of a repetition.
+MAX_DIGITS = 16
 
 
 class TableResultsConfig(Config):
@@ -80,8 +82,6 @@ def _samples(file: ResultFile) -> Iterator[Sample]:
 
 
 def _sample(row: Mapping[str, Any], where: str) -> Sample:
-    if "" in row:
-        raise DataError(f"{where}: more cells than columns. Quote cells that hold the delimiter.")
     if "task" not in row or not set(row).intersection(VERDICTS):
         raise DataError(f"{where}: expected 'task' and one of {', '.join(VERDICTS)}.")
     is_success, error, limit = _verdict(row, where)
@@ -89,7 +89,7 @@ def _sample(row: Mapping[str, Any], where: str) -> Sample:
     return Sample(
         benchmark=_name(row, "split", where) or DEFAULT_SPLIT,
         task=f"{environment}/{task}" if environment else task,
-        scores=_scores(row),
+        scores=_scores(row, where),
         is_success=is_success,
         error=error,
         limit=limit,
@@ -106,7 +106,7 @@ def _verdict(row: Mapping[str, Any], where: str) -> tuple[bool | None, str | Non
     is_success = _truth(row.get("success"), where)
     reason = reason_of(said) if isinstance(said, str) and said.strip() else None
     if status in (None, ""):
-        if is_success is None and "score" not in row:
+        if is_success is None and ("success" in row or "score" not in row):
             return None, reason or "no success is given", None
         return is_success, None, None
     if status in BROKEN:
@@ -133,15 +133,20 @@ def _truth(value: Any, where: str) -> bool | None:
     )
 
 
-def _scores(row: Mapping[str, Any]) -> dict[str, ScoreValue]:
+def _scores(row: Mapping[str, Any], where: str) -> dict[str, ScoreValue]:
     """The score, if there is one."""
     value = row.get("score")
-    if value in ("", None):
+    if value is None or (isinstance(value, str) and value.strip().lower() in UNKNOWN):
         return {}
     try:
-        return {"score": float(value) if isinstance(value, str) else read_score(value)}
+        score = float(value) if isinstance(value, str) else read_score(value)
     except ValueError:
-        return {"score": read_score(value)}
+        score = ""
+    if isinstance(score, str):
+        raise DataError(
+            f"{where}: score is {value!r:.60}, expected a number such as 0.5, or nothing."
+        )
+    return {"score": score}
 
 
 def _repetition(row: Mapping[str, Any], where: str) -> int:
@@ -149,7 +154,8 @@ def _repetition(row: Mapping[str, Any], where: str) -> int:
     value = row.get("repetition")
     if value in (None, ""):
         return 1
-    number = whole_number(int(value) if isinstance(value, str) and value.isdigit() else value)
+    is_number = isinstance(value, str) and value.isdecimal() and len(value) < MAX_DIGITS
+    number = whole_number(int(value) if is_number else value)
     if number is None:
         raise DataError(f"{where}: repetition is {value!r:.60}, expected a whole number.")
     return number
