@@ -158,8 +158,14 @@ def _size(settings: Config | Mapping[str, Any]) -> float:
     suite = given.get("suite")
     if isinstance(suite, Mapping):
         entries = suite.get("entries") or {}
-        return float(sum(entry.get("episodes", 1) for entry in entries.values())) or 1.0
-    for name in ("episodes", "epochs", "limit"):
-        if isinstance(number := given.get(name), int | float):
-            return float(number) or 1.0
-    return 1.0
+        return (
+            sum(_played({"limit": given.get("limit"), **entry}) for entry in entries.values())
+            or 1.0
+        )
+    return _played(given)
+
+
+def _played(given: Mapping[str, Any]) -> float:
+    """A limit lowers the number of episodes."""
+    most = [number for name in ("episodes", "limit") if isinstance(number := given.get(name), int)]
+    return float(min(most)) if most else float(given.get("epochs") or 1.0)
