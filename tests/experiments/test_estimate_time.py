@@ -24,7 +24,7 @@ class Played(Config):
 
 def stage(out: Path, episodes: int = 10, limit: int | None = None) -> Stage:
     config = Played(episodes=episodes, limit=limit)
-    return Stage(out.name, out, lambda *_: None, (config,))  # type: ignore[arg-type, return-value]
+    return Stage(out.name, out, lambda *_: None, (config,))  # type: ignore[arg-type]
 
 
 def took(folder: Path, seconds: float, episodes: int = 10, status: str = "finished") -> None:
