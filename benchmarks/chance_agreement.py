@@ -26,7 +26,8 @@ from atlas.statistics.estimate import Estimate
 SHORTEST, LONGEST, RATIO = 3, 16, 0.3
 # The weight of a step that a selector always takes.
 ALWAYS = 1e9
-POSITIONS = ("blind", "linear", "square", "last", "next to last", "first", "middle")
+ENDS = {"last": -1, "next to last": -2, "third from last": -3, "first": 0, "third": 2}
+POSITIONS = ("blind", "linear", "square", "middle", *ENDS)
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,8 @@ def _pair(cell: Cell, rng: np.random.Generator) -> Iterator[Overlap]:
 def _weights(draw: str, num_steps: int, liked: Floats) -> Floats:
     steps = np.arange(num_steps, dtype=np.float64)
     middle = (steps + 0.5) / num_steps
-    ends = {"last": num_steps - 1, "next to last": num_steps - 2, "first": 0}
-    if draw in ends:
-        return np.where(steps == ends[draw], ALWAYS, 1.0)
+    if draw in ENDS:
+        return np.where(steps == ENDS[draw] % num_steps, ALWAYS, 1.0)
     weights: dict[str, Floats] = {
         "blind": np.ones(num_steps),
         "linear": steps + 1.0,

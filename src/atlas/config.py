@@ -187,11 +187,14 @@ def write_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def result_settings(config: Config, *, with_names: bool = False) -> dict[str, Any]:
+def result_settings(
+    config: Config, *, with_names: bool = False, with_defaults: bool = True
+) -> dict[str, Any]:
     """The settings that decide the result and are compared by value: dotted name -> JSON value.
 
     Args:
         with_names: also the settings that name an input, which a run compares by its content.
+        with_defaults: also the settings that have their default.
     """
     found: dict[str, Any] = {}
     written = config.model_dump(mode="json")
@@ -199,10 +202,12 @@ def result_settings(config: Config, *, with_names: bool = False) -> dict[str, An
         if SPEED_ONLY in field.metadata or (BY_CONTENT in field.metadata and not with_names):
             continue
         value = getattr(config, name)
+        if not with_defaults and value == field.get_default(call_default_factory=True):
+            continue
         if isinstance(value, dict) and value and all(isinstance(v, Config) for v in value.values()):
             # Such as the entries of a suite.
             for key, each in value.items():
-                inside = result_settings(each, with_names=with_names)
+                inside = result_settings(each, with_names=with_names, with_defaults=with_defaults)
                 found |= {f"{name}.{key}.{setting}": given for setting, given in inside.items()}
             continue
         inner = value if isinstance(value, Config) else getattr(value, "settings", None)
@@ -211,7 +216,7 @@ def result_settings(config: Config, *, with_names: bool = False) -> dict[str, An
             continue
         if inner is not value:
             found[name] = value.name
-        inside = result_settings(inner, with_names=with_names)
+        inside = result_settings(inner, with_names=with_names, with_defaults=with_defaults)
         found |= {f"{name}.{key}": given for key, given in inside.items()}
     return found
 

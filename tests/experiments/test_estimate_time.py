@@ -19,10 +19,12 @@ class Played(Config):
     """Settings of a stage whose time grows with its episodes."""
 
     episodes: int = 10
+    limit: int | None = None
 
 
-def stage(out: Path, episodes: int = 10) -> Stage:
-    return Stage(out.name, out, lambda *_: None, (Played(episodes=episodes),))  # type: ignore[arg-type, return-value]
+def stage(out: Path, episodes: int = 10, limit: int | None = None) -> Stage:
+    config = Played(episodes=episodes, limit=limit)
+    return Stage(out.name, out, lambda *_: None, (config,))  # type: ignore[arg-type]
 
 
 def took(folder: Path, seconds: float, episodes: int = 10, status: str = "finished") -> None:
@@ -74,6 +76,13 @@ def test_a_pilot_gives_the_times_scaled_by_the_size_of_the_stages(tmp_path: Path
     assert "not known yet: training" in told
     with pytest.raises(RunError, match="no finished stage"):
         left(stages, out, tmp_path / "nothing")
+
+
+def test_a_limit_lowers_the_episodes_that_are_expected(tmp_path: Path) -> None:
+    out, pilot = tmp_path / "out", tmp_path / "pilot"
+    took(pilot / "evaluations" / "all" / "in", 10, episodes=5)
+    stages = [stage(out / "evaluations" / "all" / "in", 200, limit=20)]
+    assert left(stages, out, pilot)["evaluations"].left == pytest.approx(40)
 
 
 def test_nothing_finished_is_no_estimate_and_all_finished_is_nothing_left(tmp_path: Path) -> None:

@@ -267,6 +267,12 @@ def test_a_selection_that_draws_is_drawn_for_each_seed_and_what_reads_it_follows
             "neither an earlier arm",
         ),
         ({"seeds": [1, 1]}, "twice"),
+        ({"seeds": [-1]}, r"'seeds\.0' is -1: Input should be greater than or equal to 0"),
+        ({"seeds": [True]}, r"'seeds\.0' is True: Input should be a valid integer"),
+        (
+            {"arms": {"all": {"selector": "all", "seeds": [-1]}}},
+            r"arms\.all\.seeds is \[-1\], expected a list",
+        ),
         (
             {"arms": {"all": {"selector": "all", "seeds": [1, 1]}}},
             r"arms\.all\.seeds is \[1, 1\], expected each seed once",

@@ -174,6 +174,11 @@ def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_f
         p_values = [row.p_value or 0.0 for row in report.comparisons]
         if min(p_values) == p_values[0]:
             assert report.comparisons[0].p_adjusted == min(1.0, len(p_values) * p_values[0])
+    left_out = ("training/all-seed4: started, but left out of this report",)
+    cherries = made("abc", registration="abc", design_changes=left_out)
+    assert cherries.claims.registration == "changed"
+    [said] = [note.text for note in cherries.notes if left_out[0] in note.text]
+    assert "verdicts are false more often than stated" in said
 
 
 def test_a_verdict_that_rests_on_broken_episodes_is_not_given() -> None:

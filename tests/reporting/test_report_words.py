@@ -105,3 +105,16 @@ def test_steps_that_were_drawn_once_for_several_trainings_are_a_caution(
     # What the selection run says of itself counts, not the name of its selector.
     edit_manifest(folders.paths["random"], edit)
     assert not any("one draw" in note.text for note in read_built(folders, "again").notes)
+
+    # It is also drawn if what feeds it was: a vote among random steps.
+    def feed(content: dict[str, Any]) -> None:
+        path = "../" + folders.paths["random"].name
+        content["inputs"]["of"] = {"path": path, "digest": None}
+
+    def redraw(content: dict[str, Any]) -> None:
+        content["summary"]["chosen_by"]["draws"] = True
+
+    edit_manifest(folders.paths["random"], redraw)
+    edit_manifest(folders.paths["annotated"], feed)
+    cautions = [note.text for note in read_built(folders, "fed").notes if "one draw" in note.text]
+    assert [text.partition(":")[0] for text in cautions] == ["Critical 30 %", "Random 30 %"]

@@ -24,7 +24,7 @@ def limit(repetitions: int, share: float = MOST_FALSE) -> float:
     return share + 3.1 * sqrt(share * (100 - share) / repetitions)
 
 
-@pytest.mark.parametrize("draw", ["blind", "last", "square", "task"])
+@pytest.mark.parametrize("draw", ["last", "third", "square", "task"])
 def test_selections_that_share_only_a_liking_of_positions_do_not_agree_beyond_it(
     draw: str,
 ) -> None:

@@ -124,7 +124,7 @@ class ExperimentConfig(ClaimSettings):
         description="a suite on which every arm is evaluated, instead of splits: a name, a path, "
         "or a mapping of entries; `evaluate` then holds settings of `atlas evaluate --suite`",
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = Field(
         default=(0,),
         min_length=1,
         description="training seeds; each arm is trained once per seed, and a selection that draws "
@@ -278,7 +278,7 @@ def _check_seeds(arm: str, settings: Mapping[str, Any]) -> None:
         return
     seeds = settings[SEEDS]
     is_list = isinstance(seeds, list | tuple) and len(seeds) > 0
-    if not is_list or not all(type(seed) is int for seed in seeds):
+    if not is_list or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise ValueError(f"arms.{arm}.seeds is {seeds!r}, expected a list such as [0, 1, 2]")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"arms.{arm}.seeds is {seeds!r}, expected each seed once")

@@ -22,6 +22,8 @@ def describe_design(
     selections: Mapping[str, SelectConfig],
     trainings: Mapping[str, TrainConfig],
     evaluations: Mapping[str, Config],
+    *,
+    with_defaults: bool = True,
 ) -> dict[str, Any]:
     """The design as JSON values.
 
@@ -30,22 +32,29 @@ def describe_design(
         selections: by arm, naming other arms by their names.
         trainings: by arm.
         evaluations: by split, or one for a suite.
+        with_defaults: also the settings that have their default.
     """
+
+    def settings(config: Config, *without: str) -> dict[str, Any]:
+        """Settings that decide the result, those that name an input by its name."""
+        found = result_settings(config, with_names=True, with_defaults=with_defaults)
+        return {key: value for key, value in found.items() if key not in without}
+
     return {
-        **claims_of(config).model_dump(mode="json"),
+        **claims_of(config).model_dump(mode="json", exclude_defaults=not with_defaults),
         "reference": config.reference,
-        "trajectories": str(config.trajectories) if collected is None else _settings(collected),
+        "trajectories": str(config.trajectories) if collected is None else settings(collected),
         "arms": {
             arm: {
-                "seeds": list(config.seeds_of(arm)),
-                "select": _settings(selections[arm], "seed", "retry_problems_of"),
-                "train": _settings(trainings[arm], "seed"),
+                "seeds": sorted(config.seeds_of(arm)),
+                "select": settings(selections[arm], "seed", "retry_problems_of"),
+                "train": settings(trainings[arm], "seed"),
             }
             for arm in config.arms
         },
         "models": {name: model.model_dump(mode="json") for name, model in config.models.items()},
         "evaluate": {
-            split: _settings(evaluation, "model") for split, evaluation in evaluations.items()
+            split: settings(evaluation, "model") for split, evaluation in evaluations.items()
         },
     }
 
@@ -53,9 +62,3 @@ def describe_design(
 def claims_of(config: ExperimentConfig) -> ClaimSettings:
     """The settings that an experiment shares with its report."""
     return ClaimSettings(**{name: getattr(config, name) for name in ClaimSettings.model_fields})
-
-
-def _settings(config: Config, *without: str) -> dict[str, Any]:
-    """All settings that decide the result, those that name an input by its name."""
-    found = result_settings(config, with_names=True)
-    return {key: value for key, value in found.items() if key not in without}

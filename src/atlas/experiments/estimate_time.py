@@ -161,14 +161,19 @@ def _size(settings: Config | Mapping[str, Any]) -> float:
     given = settings.model_dump() if isinstance(settings, Config) else settings
     if episodes := _episodes(given):
         return float(episodes)
-    passes = given.get("epochs") or given.get("limit")
-    return float(passes) if isinstance(passes, int | float) else 1.0
+    return float(given.get("epochs") or 1.0)
 
 
 def _episodes(given: Mapping[str, Any]) -> int:
     """The episodes that a stage with these settings collects or plays."""
     suite = given.get("suite")
     entries = suite.get("entries") if isinstance(suite, Mapping) else None
-    parts = [given] if entries is None else entries.values()
-    found = (part.get("episodes") for part in parts)
-    return sum(number for number in found if isinstance(number, int))
+    if entries is None:
+        return _played(given)
+    return sum(_played({"limit": given.get("limit"), **entry}) for entry in entries.values())
+
+
+def _played(given: Mapping[str, Any]) -> int:
+    """A limit lowers the number of episodes."""
+    numbers = (given.get(name) for name in ("episodes", "limit"))
+    return min((number for number in numbers if isinstance(number, int)), default=0)

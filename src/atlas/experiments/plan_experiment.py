@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.config import Config, StrPath, check_config, require_extras_of
+from atlas.errors import ConfigError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.evaluation.evaluate_skills import SkillsConfig, evaluate_skills
 from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite, leave_out
@@ -20,7 +21,13 @@ from atlas.evaluation.probe_steps import ProbeConfig, probe_steps
 from atlas.experiments.config import BASE_ARM, OF, TRAIN, ExperimentConfig
 from atlas.experiments.design import claims_of, describe_design
 from atlas.experiments.plan_selections import SelectionPlan
-from atlas.experiments.registration import Design, design_digest, train_registered
+from atlas.experiments.registration import (
+    TRAININGS,
+    Design,
+    as_registered,
+    design_digest,
+    train_registered,
+)
 from atlas.experiments.remake_report import remake_report
 from atlas.experiments.run_stages import Stage
 from atlas.models.local.load import locate_model
@@ -103,6 +110,11 @@ class _Plan:
         needs: Iterable[Path] = (),
     ) -> Path:
         """Add a stage to the plan, and return its run folder."""
+        if any(folder == stage.out for stage in self.stages):
+            raise ConfigError(
+                f"{self._where}: two stages would write {folder}: '{title}' and another one. "
+                "Rename the arm with 'seed' in its name"
+            )
         self.stages.append(Stage(title, folder, make, arguments, tuple(needs)))
         return folder
 
@@ -146,13 +158,15 @@ class _Plan:
         says early what it is made for.
         """
         config = self._config
-        self.design = describe_design(
+        describe = partial(
+            describe_design,
             config,
             self._collected,
             {arm: selections.settings(arm) for arm in config.arms},
             {arm: self._training(arm, config.seeds_of(arm)[0]) for arm in config.arms},
             self._evaluations(config.train["model"]),
         )
+        self.design = as_registered(self._out, describe(), describe(with_defaults=False))
         runs: dict[str, list[ArmRun]] = {arm: [] for arm in config.arms}
         for arm, seed in config.order_of_trainings():
             selection = selections.folder(arm, seed)
@@ -164,12 +178,12 @@ class _Plan:
 
     def _add_training(self, arm: str, seed: int, trajectories: Path, selection: Path) -> ArmRun:
         name, needs = self._config.run_name(arm, seed), (trajectories, selection)
-        folder = self._out / "training" / name
+        folder = self._out / TRAININGS / name
         make = partial(
             train_registered,
             experiment=self._out,
             design=self.design,
-            shared_choices=self._out / "training",
+            shared_choices=self._out / TRAININGS,
         )
         train = self._training(arm, seed)
         self.add(f"train: {name}", folder, make, train, *needs, needs=needs)
@@ -279,5 +293,11 @@ class _Plan:
                 say(f"the entry '{key}' of the suite is left out for all arms: {reason}")
         entries = config.suite.entries
         kept = {key: entry for key, entry in entries.items() if key not in self._absent}
+        primary = config.primary
+        if primary is not None and primary.ring not in {entry.ring for entry in kept.values()}:
+            raise ConfigError(
+                f"{self._where}: primary.ring: no entry of the ring '{primary.ring}' can be played "
+                "here. Install what is missing, or choose another ring"
+            )
         reduced = config.suite.model_copy(update={"entries": kept, "without_server": ()})
         return {"suite": evaluate.model_copy(update={"suite": reduced})}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +26,12 @@ from atlas.store.record_files import write_text
 from atlas.training.train_agent import TrainConfig, train_agent
 
 REGISTRATION_FILE = "registration.json"
+# The folder of the trainings in that of an experiment.
+TRAININGS = "training"
 # Characters of a value in a line about a change.
 MAX_SHOWN = 60
+# The parts of a design that hold arms, models and splits by their names.
+NAMED_PARTS = ("arms", "models", "evaluate")
 
 Design = Mapping[str, Any]
 
@@ -56,6 +60,27 @@ def design_digest(design: Design) -> str:
     """The SHA-256 of the canonical JSON of a design."""
     text = json.dumps(design, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def as_registered(experiment: Path, design: Design, stated: Design) -> Design:
+    """The registered design if this is the same one, else `design`.
+
+    A version of atlas may add a setting. A design that differs from the registered one only by the
+    defaults of such settings was not changed.
+
+    Args:
+        stated: the design without settings that have their default.
+
+    Raises:
+        RunError: registration.json cannot be read, or was edited.
+    """
+    known = read_registration(experiment)
+    if known is None or _names(known.design) != _names(design):
+        return design
+    was, given = _flat(known.design), _flat(design)
+    added = given.keys() - was.keys()
+    is_same = given == was | {key: given[key] for key in added}
+    return known.design if is_same and not added & _flat(stated).keys() else design
 
 
 def register_design(experiment: Path, design: Design) -> Registration:
@@ -117,6 +142,28 @@ def changes(before: Design, now: Design) -> Iterator[str]:
             yield f"{key}: {_shown(was, key)} before, {_shown(given, key)} now"
 
 
+def changes_since_training(experiment: Path, trainings: Collection[Path]) -> Iterator[str]:
+    """One line for each way in which the design is not the one that trainings were started under.
+
+    Args:
+        trainings: those that are reported. Others in the folder of the experiment are named, so
+            that no seed or arm can be left out in silence.
+    """
+    registration = read_registration(experiment)
+    if registration is None:
+        return
+    manifests = {folder: _manifest(folder) for folder in trainings}
+    followed = {manifest.registration for manifest in manifests.values() if manifest is not None}
+    for one in registration.earlier:
+        if one.digest in followed and one.digest != registration.digest:
+            yield from changes(one.design, registration.design)
+            followed.remove(one.digest)
+    reported = {folder.resolve() for folder in trainings}
+    for file in sorted((experiment / TRAININGS).glob(f"*/{MANIFEST_FILE}")):
+        if file.parent.resolve() not in reported:
+            yield f"{TRAININGS}/{file.parent.name}: started, but left out of this report"
+
+
 def started_otherwise(trainings: Sequence[Path], digest: str) -> tuple[int, int]:
     """How many trainings were started, and how many of them not under the design `digest`."""
     manifests = [_manifest(folder) for folder in trainings]
@@ -143,6 +190,11 @@ def train_registered(
 def _manifest(folder: Path) -> Manifest | None:
     file = folder / MANIFEST_FILE
     return parse_manifest(file) if file.exists() else None
+
+
+def _names(design: Design) -> set[tuple[str, str]]:
+    """The arms, models and splits of a design."""
+    return {(part, name) for part in NAMED_PARTS for name in design.get(part, ())}
 
 
 def _flat(design: Any, path: str = "") -> dict[str, Any]:

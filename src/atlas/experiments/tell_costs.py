@@ -7,22 +7,33 @@ from collections.abc import Iterator, Sequence
 from atlas.experiments.run_stages import Stage
 from atlas.selection.estimate_cost import estimate_cost
 from atlas.selection.judging.judge_config import JudgeConfig
+from atlas.selection.plan_selection import plan_selection
 from atlas.selection.select_steps import SelectConfig
+from atlas.selection.selectors.base import SELECTOR
 
 
 def tell_costs(stages: Sequence[Stage]) -> Iterator[str]:
     """One line for each selection that asks a model and is not finished."""
+    left = {stage.out for stage in stages if not stage.is_finished}
     for stage in stages:
         config = stage.config
-        if not isinstance(config, SelectConfig) or stage.is_finished:
+        if not isinstance(config, SelectConfig) or stage.out not in left:
             continue
-        if not isinstance(config.selector.settings, JudgeConfig):
+        has_plan = hasattr(SELECTOR.find(config.selector.name), "plan")
+        if not has_plan and not isinstance(config.selector.settings, JudgeConfig):
+            continue
+        if missing := [folder for folder in stage.needs if folder in left]:
+            yield (
+                f"{stage.title}: asks a model; its cost is known once {missing[0]} is finished. Run"
+                " this again then"
+            )
             continue
         trajectories = stage.needs[0]
-        if not (trajectories / "manifest.json").exists():
-            yield f"{stage.title}: asks {config.selector.settings.model}; its cost is known once"
-            yield "  the trajectories are there. Run this again then"
+        if has_plan:
+            plan = plan_selection(config, trajectories, stage.out) or []
+            yield from (f"{stage.title}: {line}" for line in plan)
             continue
+        assert isinstance(config.selector.settings, JudgeConfig)
         found = estimate_cost(config, trajectories, stage.out)
         if not found.usage.requests:
             continue

@@ -41,10 +41,12 @@ def tell_work(config: ExperimentConfig, plan: ExperimentPlan) -> Iterator[str]:
     left = [stage for stage in plan.stages if not stage.is_finished]
     trainings = [one for one in left if isinstance(one.config, TrainConfig)]
     trained: float | None = None
-    if config.trajectories is None:
+    collects = plan.stages[0]
+    trajectories = config.trajectories or (collects.out if collects.is_finished else None)
+    if trajectories is None:
         yield "training: its tokens are known once the trajectories are collected"
     else:
-        tokens = _count_tokens(config, trainings, config.trajectories)
+        tokens = _count_tokens(config, trainings, trajectories)
         trained = sum(tokens[_train(one).max_tokens] * _train(one).epochs for one in trainings)
         longest = max(tokens.values(), default=0)
         yield (

@@ -129,6 +129,7 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
             generalize_over=config.generalize_over,
             primary=primary and (primary.arm, primary.against, primary.scope),
             registration=registration,
+            design_changes=config.design_changes,
             num_verdicts=sum(row.verdict != "untested" for row in comparisons),
             trainings=config.trainings,
         ),

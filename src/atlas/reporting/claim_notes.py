@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
+from atlas.errors import RunError
 from atlas.presenting.wording import join_words, thousands
-from atlas.reporting.arms import Arm, RunFolder
+from atlas.reporting.arms import Arm
 from atlas.reporting.claim_tests import FEWEST_TRAININGS
 from atlas.reporting.identities import share_trainings
 from atlas.reporting.report import Report
 from atlas.reporting.verdicts import assumption_text, plain_points, split_label
+from atlas.store.manifests import MANIFEST_FILE, Manifest, parse_manifest
 
+# Changes of the design that are listed.
+MAX_CHANGES = 8
 # Selectors that draw whatever their settings are. Others draw if they sample a model's answers.
-DRAWING = ("random", "complement", "pivot", "rollout_value")
+DRAWING = ("random", "complement", "pivot", "rollout-value")
 
 
 def claim_cautions(arms: Sequence[Arm], report: Report) -> Iterator[str]:
@@ -92,9 +98,14 @@ def _assumptions(report: Report) -> Iterator[str]:
 def _registration(report: Report) -> Iterator[str]:
     match report.claims.registration:
         case "changed":
+            changes = report.claims.design_changes
+            listed = "; ".join(changes[:MAX_CHANGES])
+            more = f"; and {len(changes) - MAX_CHANGES} more" if len(changes) > MAX_CHANGES else ""
             yield (
-                "The design was changed after trainings had started: their manifests hold another "
-                "registration, or none."
+                "The registered design was changed after trainings had started"
+                + (f" ({listed}{more}). " if changes else ": they have another one, or none. ")
+                + "If results were seen before (for example, if seeds are added until a difference "
+                "is found), verdicts are false more often than stated."
             )
         case "unchecked":
             yield (
@@ -114,7 +125,7 @@ def _one_draw(arms: Sequence[Arm]) -> Iterator[str]:
     by_number: dict[int, list[str]] = defaultdict(list)
     for arm in arms:
         folders = [training.data.selection_folder for training in arm.trainings if training.data]
-        draws = [folder for folder in folders if _draws(folder)]
+        draws = [folder for folder in folders if _draws(folder.path, folder.manifest)]
         if len(draws) > 1 and len({folder.manifest.digest for folder in draws}) == 1:
             by_number[len(draws)].append(arm.label)
     for number, labels in by_number.items():
@@ -125,17 +136,30 @@ def _one_draw(arms: Sequence[Arm]) -> Iterator[str]:
         )
 
 
-def _draws(folder: RunFolder) -> bool:
-    """Whether a selection would come out differently with another seed."""
-    chosen_by = folder.manifest.summary.get("chosen_by", {})
-    if "draws" in chosen_by:
-        return bool(chosen_by["draws"])
-    selector = folder.manifest.config.get("selector")
+def _draws(run: Path, manifest: Manifest) -> bool:
+    """Whether a selection would differ with another seed, or is fed by one that would."""
+    chosen_by = manifest.summary.get("chosen_by", {})
+    selector = manifest.config.get("selector")
     settings: Mapping[str, Any] = selector if isinstance(selector, dict) else {"name": selector}
-    temperature = settings.get("temperature")
-    return settings.get("name") in DRAWING or (
-        isinstance(temperature, int | float) and temperature > 0
-    )
+    if "draws" in chosen_by:
+        is_drawn = bool(chosen_by["draws"])
+    else:
+        temperature = settings.get("temperature")
+        is_drawn = settings.get("name") in DRAWING or (
+            isinstance(temperature, int | float) and temperature > 0
+        )
+    return is_drawn or any(_draws(*fed) for fed in _fed_by(run, manifest))
+
+
+def _fed_by(run: Path, manifest: Manifest) -> Iterator[tuple[Path, Manifest]]:
+    """The selections that a selection was made from, those that are still there."""
+    for given in manifest.inputs.values():
+        folder = run / given.path
+        with suppress(RunError):
+            if (folder / MANIFEST_FILE).exists():
+                fed = parse_manifest(folder / MANIFEST_FILE)
+                if fed.command == "select":
+                    yield folder, fed
 
 
 def _borrowed(report: Report) -> Iterator[str]:

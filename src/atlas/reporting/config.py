@@ -107,6 +107,11 @@ class ReportConfig(ClaimSettings, ResultSettings):
         description="digest of the design, as `atlas run` writes it into the manifests of the "
         "trainings; the report says whether they are the same",
     )
+    design_changes: tuple[str, ...] = Field(
+        default=(),
+        description="what changed in the design since trainings were started, as `atlas run` "
+        "finds it; the report says so",
+    )
     seed: int = Field(default=0, description="seed of the bootstrap")
     resamples: int = Field(
         default=10_000, ge=100, description="number of resamples of each bootstrap"

@@ -13,7 +13,8 @@ def check_registration(arms: Iterable[Arm], config: ReportConfig) -> Registratio
     """Compare the design of this report with the one that each training was started under.
 
     kept: all trainings have the registration of this report. changed: some have another one, or
-    none. unchecked: they have one, but the report is not made by the recipe of an experiment.
+    none, or some of the experiment are left out. unchecked: they have one, but the report is not
+    made by the recipe of an experiment.
     """
     trainings = [training for arm in arms for training in arm.trainings]
     registered = {training.folder.manifest.registration for training in trainings}
@@ -21,4 +22,5 @@ def check_registration(arms: Iterable[Arm], config: ReportConfig) -> Registratio
         return "not_registered"
     if config.registration is None:
         return "unchecked"
-    return "kept" if registered == {config.registration} else "changed"
+    is_kept = registered == {config.registration} and not config.design_changes
+    return "kept" if is_kept else "changed"

@@ -338,6 +338,7 @@ class Claims(Record):
     generalize_over: Literal["none", "group"]
     primary: tuple[str, str, str] | None
     registration: RegistrationStatus
+    design_changes: tuple[str, ...] = ()
     num_verdicts: int
     trainings: Literal["recorded", "stated", "unknown"] = "recorded"
 

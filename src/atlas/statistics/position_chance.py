@@ -1,12 +1,12 @@
 """How many steps two selections have in common if they know nothing but the position.
 
 Each selection chooses a step with a probability that depends on the place of the step in its
-trajectory, and the two are independent given the place. A place is a tenth of the trajectory and,
-apart from it, one of the first two or the last two steps or none of them. The logits of a place are
-the sum of both, and are fitted so that as many steps are chosen in each tenth, and of each kind at
-the ends, as in the trajectories of *other* units; in each trajectory the probabilities add up to
-the number that was chosen there. Without any preference, this is the expectation for random draws,
-a * b / n.
+trajectory, and the two are independent given the place. A place is a tenth of the trajectory, a
+number of steps from its start and one from its end, where five steps and more are alike. The logits
+of a place are the sum of the three, and are fitted so that as many steps are chosen in each tenth,
+and at each distance from both ends, as in the trajectories of *other* units; in each trajectory the
+probabilities add up to the number that was chosen there. Without any preference, this is the
+expectation for random draws, a * b / n.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from atlas.statistics.bootstrap import Floats
 
-TENTHS, ENDS = 10, 5
+TENTHS = 10
+# Steps from the start or the end; more are alike.
+FARTHEST = 5
 # Steps that are added to what is chosen and to what is expected in a place, so that a place that
 # nobody chose keeps a chance.
 PRIOR_STEPS = 0.1
@@ -56,7 +58,10 @@ def expected_by_position(chosen: Sequence[ChosenSteps]) -> Floats:
     steps = np.concatenate([np.array(one.steps, dtype=np.int64) for one in chosen])
     lengths = np.array([one.num_steps for one in chosen])[rows]
     tenths = (2 * steps + 1) * TENTHS // (2 * lengths)
-    margins = [(tenths, TENTHS), (_ends(steps, lengths), ENDS)]
+    from_start, from_end = (
+        np.minimum(distance, FARTHEST) for distance in (steps, lengths - 1 - steps)
+    )
+    margins = [(tenths, TENTHS), (from_start, FARTHEST + 1), (from_end, FARTHEST + 1)]
     expected = np.ones(len(rows))
     for sets in ([one.first for one in chosen], [one.second for one in chosen]):
         given = np.array(
@@ -65,12 +70,6 @@ def expected_by_position(chosen: Sequence[ChosenSteps]) -> Floats:
         )
         expected *= _fit(given, margins, units[rows], rows, sizes)
     return np.bincount(rows, expected, len(chosen)).astype(np.float64)
-
-
-def _ends(steps: Integers, lengths: Integers) -> Integers:
-    """Which of the steps at an end each is: the last ones count before the first ones."""
-    last = [steps == lengths - 1, steps == lengths - 2, steps == 0, steps == 1]
-    return np.select(last, range(1, ENDS), 0)
 
 
 def _fit(

@@ -10,10 +10,12 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from inspect import getattr_static
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from atlas.config import Config
+from atlas.errors import ConfigError
 from atlas.kinds import Choice, Kind
 from atlas.records import CriticalStep, Problem, Selection, Trajectory, Usage
 from atlas.selection.judging.judge_config import JudgeConfig
@@ -130,9 +132,19 @@ def draws_steps(choice: Choice) -> bool:
     """Whether a selector with these settings selects other steps with another seed.
 
     A class says so by `Class.draws(config)`; one that does not say does not draw.
+
+    Raises:
+        ConfigError: `draws` is not a class method.
     """
-    says = getattr(SELECTOR.find(choice.name), "draws", None)
-    return says is not None and bool(says(choice.settings))
+    made_by = SELECTOR.find(choice.name)
+    if (says := getattr(made_by, "draws", None)) is None:
+        return False
+    if not isinstance(getattr_static(made_by, "draws"), classmethod | staticmethod):
+        raise ConfigError(
+            f"selector '{choice.name}': 'draws' is not a class method, expected: "
+            "@classmethod def draws(cls, config) -> bool"
+        )
+    return bool(says(choice.settings))
 
 
 @runtime_checkable
