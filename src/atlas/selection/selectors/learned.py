@@ -120,6 +120,6 @@ def _refusal(name: str, model: LearnedModel) -> str:
         f"the learned selector in {name} is not better than chance: on "
         f"{agreement.num_trajectories} held-out trajectories of {agreement.num_units} tasks{few}, "
         f"{precision:.0%} of its steps were labeled; by chance {chance:.0%} would be, and "
-        f"{by_position:.0%} by their position alone. Label trajectories of more tasks and train "
+        f"{by_position:.0%} by their position only. Label trajectories of more tasks and train "
         "again, or set allow_chance=true to use it anyway."
     )
