@@ -1,7 +1,7 @@
 """How much two selections of the same trajectories agree, beyond the agreement expected by chance.
 
-There are two kinds of chance. By uniform chance, two selectors draw `a` and `b` of the `n` steps of a
-trajectory; the number of common steps then has a hypergeometric distribution with mean a * b / n,
+There are two kinds of chance. By uniform chance, two selectors draw `a` and `b` of the `n` steps of
+a trajectory; the number of common steps then has a hypergeometric distribution with mean a * b / n,
 and all figures are exact. By position, they also know where in a trajectory each selection tends to
 choose (atlas.statistics.position_chance): two selectors that both like the last steps agree far
 beyond uniform chance, and not beyond this one. Both are computed for each trajectory from the
