@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from atlas.errors import RunError
 from atlas.reporting.arms import Arm
 from atlas.reporting.claim_settings import ClaimSettings, PrimaryComparison
 from atlas.reporting.report import ArmComparison, Report
-from atlas.reporting.verdicts import verdict_text, verdict_tone
+from atlas.reporting.verdicts import power_text, verdict_text, verdict_tone
 from atlas.statistics.checkpoint_difference import checkpoint_difference
 from tests.reporting.made_arms import make_arm, report_on
 
@@ -274,3 +275,73 @@ def test_arms_at_a_limit_give_no_verdict_of_a_difference(
     assert row.success_difference.value == 0.0
     gap = [make_arm("all", {SPLIT: values}), make_arm("critical", {SPLIT: values * np.nan})]
     assert only_row(report_on(gap)).verdict == "untested"
+
+
+def test_a_training_whose_episodes_all_broke_is_not_a_training_that_was_seen() -> None:
+    broken = np.full((2, 200), np.nan)
+    first = np.concatenate([draw(0.3, 1), broken])
+    second = np.concatenate([draw(0.6, 2, seed=1), broken[:1]])
+    row = only_row(report_on((make_arm("all", {SPLIT: first}), make_arm("b", {SPLIT: second}))))
+    assert (row.claim, row.num_trainings) == ("checkpoints", (2, 1))
+
+
+def test_a_certain_difference_keeps_an_interval_with_a_width() -> None:
+    """2^-59 is the least p of 60 tasks; 1 - 2^-59 is 1, whose quantile is infinite."""
+    arms = (make_arm("all", {SPLIT: np.zeros((3, 60))}), make_arm("b", {SPLIT: np.ones((3, 60))}))
+    row = only_row(report_on(arms, margin=5.0))
+    value, low, high = (getattr(row.success_difference, name) for name in ("value", "low", "high"))
+    assert (row.verdict, value, high) == ("better", 1.0, 1.0)
+    assert 0.8 < low < 0.98
+    assert row.minimum_detectable
+
+
+@pytest.mark.parametrize("num_runs", [1, 3])
+def test_groups_that_broke_leave_no_verdict_on_groups(num_runs: int) -> None:
+    """Four of ten groups were played: their 16 tasks are not the unit."""
+    values = np.full((num_runs, 40), np.nan)
+    values[:, np.arange(40) % 10 < 4] = 1.0
+    arms = (
+        make_arm("all", {SPLIT: np.zeros((num_runs, 40))}, num_groups=10),
+        make_arm("critical", {SPLIT: values}, num_groups=10),
+    )
+    row = only_row(report_on(arms, average="groups", generalize_over="group"))
+    assert row.verdict == "no_difference"
+    assert row.p_value == 1.0
+    assert row.success_difference.low is None
+    assert row.success_difference.value == 1.0
+
+
+def test_the_noise_of_groups_is_that_of_their_tasks() -> None:
+    """A group of 40 tasks is not one episode."""
+    arms = tuple(
+        make_arm(name, {SPLIT: draw(rate, 3, seed=seed)}, num_groups=5)
+        for seed, (name, rate) in enumerate((("all", 0.3), ("critical", 0.7)))
+    )
+    difference = only_row(
+        report_on(arms, average="groups", generalize_over="group")
+    ).success_difference
+    assert difference.low is not None
+    assert difference.value is not None
+    assert difference.value - difference.low < 0.2
+
+
+def test_an_outside_model_is_not_a_training_of_a_method() -> None:
+    """It is one model that was evaluated as it is, so it has no noise of training."""
+    other = make_arm("outside", {SPLIT: draw(0.4, 1, seed=7)})
+    run = replace(other.runs[0], training=None)
+    arms = (arm("base", 0.1, 1), arm("all", 0.3, 3), replace(other, runs=(run,)))
+    report = report_on(arms)
+    rows = {(row.arm, row.against): row for row in report.comparisons}
+    assert rows["outside", "all"].claim == "methods"
+    assert rows["outside", "base"].claim == "checkpoints"
+    assert rows["outside", "base"].tipping_seed_sd is None
+    assert not any("trained once" in note.text for note in report.notes)
+    assumed = report_on(arms, seed_sd=3.0)
+    assert {(row.arm, row.claim) for row in assumed.comparisons if row.against == "base"} == {
+        ("all", "methods"),
+        ("outside", "checkpoints"),
+    }
+
+
+def test_no_sentence_promises_a_difference_above_all_points() -> None:
+    assert power_text(1.2) == "no difference could be found by such an experiment"

@@ -36,7 +36,8 @@ def test_adjusted_values_are_not_below_their_own_and_keep_the_order(
     for given_p, found in zip(comparisons, adjusted, strict=True):
         for p, p_adjusted in zip(given_p, found, strict=True):
             assert p_adjusted is not None
-            assert p <= p_adjusted + 1e-12 <= 1 + 1e-9
+            assert p <= p_adjusted + 1e-12
+            assert p_adjusted <= 1
         # Smaller stays smaller within a comparison.
         places = sorted(range(3), key=lambda place: given_p[place])
         values = [found[place] or 0.0 for place in places]

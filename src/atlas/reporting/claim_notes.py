@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from atlas.presenting.wording import join_words, thousands
-from atlas.reporting.arms import Arm, RunFolder
+from atlas.reporting.arms import Arm, RunFolder, is_method
 from atlas.reporting.claim_tests import FEWEST_TRAININGS
 from atlas.reporting.identities import share_trainings
 from atlas.reporting.report import Report
@@ -19,11 +19,11 @@ DRAWING = ("random", "complement", "pivot", "rollout_value")
 
 def claim_cautions(arms: Sequence[Arm], report: Report) -> Iterator[str]:
     """What a verdict cannot say, or rests on."""
-    yield from _about_checkpoints(report)
+    yield from _about_checkpoints(arms, report)
     yield from _assumptions(report)
     yield from _registration(report)
     yield from _one_draw(arms)
-    yield from _borrowed(report)
+    yield from _borrowed(arms, report)
     for one, other in combinations(arms, 2):
         if share_trainings(one, other):
             yield (
@@ -40,7 +40,7 @@ def claim_infos(arms: Sequence[Arm], report: Report) -> Iterator[str]:
     yield from _tasks(report)
 
 
-def _about_checkpoints(report: Report) -> Iterator[str]:
+def _about_checkpoints(arms: Sequence[Arm], report: Report) -> Iterator[str]:
     num_about = sum(row.claim == "checkpoints" for row in report.comparisons)
     if not num_about:
         return
@@ -52,8 +52,8 @@ def _about_checkpoints(report: Report) -> Iterator[str]:
             "arm, stated with results_are=trainings, or the setting seed_sd."
         )
         return
-    trained = [arm.num_runs for arm in report.arms if arm.name != report.base]
-    if set(trained) == {1}:
+    trained = {len(arm.runs) for arm in arms if is_method(arm, report.base)}
+    if trained == {1}:
         yield (
             "There is one training seed per arm. Verdicts are about these checkpoints, not about "
             "the methods that trained them: with another seed the numbers will differ, and arms "
@@ -61,11 +61,16 @@ def _about_checkpoints(report: Report) -> Iterator[str]:
             "different trainings of an arm, or the setting seed_sd."
         )
     else:
-        share = "All" if num_about == len(report.comparisons) else f"{num_about}"
+        num_all = len(report.comparisons)
+        which = (
+            f"{num_about} of the {num_all} comparisons are"
+            if num_all > 1
+            else "The comparison of this report is"
+        )
         yield (
-            f"{share} of the {len(report.comparisons)} comparisons are about the checkpoints that "
-            f"were played, not about methods, because both arms have fewer than {FEWEST_TRAININGS} "
-            "different trainings."
+            f"{which} about the checkpoints that were played, not about methods: both arms have "
+            f"fewer than {FEWEST_TRAININGS} different trainings with valid episodes, or nothing "
+            "shows how much trainings vary at such rates."
         )
 
 
@@ -133,14 +138,14 @@ def _draws(folder: RunFolder) -> bool:
     )
 
 
-def _borrowed(report: Report) -> Iterator[str]:
-    trained = {arm.name: arm for arm in report.arms if arm.name != report.base}
+def _borrowed(arms: Sequence[Arm], report: Report) -> Iterator[str]:
+    trained = {arm.name: arm for arm in arms if is_method(arm, report.base)}
     single = dict.fromkeys(
         trained[name].label
         for row in report.comparisons
         if row.claim == "methods"
         for name in (row.arm, row.against)
-        if name in trained and trained[name].num_runs == 1
+        if name in trained and len(trained[name].runs) == 1
     )
     if single:
         yield (

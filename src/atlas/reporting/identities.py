@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from atlas.errors import RunError
-from atlas.reporting.arms import Arm, Evaluation, SeedRun, Training
+from atlas.reporting.arms import WEIGHTS_IDENTITY, Arm, Evaluation, SeedRun, Training
 from atlas.store.run_folders import MANIFEST_FILE, Manifest, read_manifest
 
 WEIGHTS_FOLDER = "checkpoint/"
@@ -59,6 +59,16 @@ def share_trainings(arm: Arm, other: Arm) -> bool:
     return any(one.identities & two.identities for one in arm.runs for two in other.runs)
 
 
+def shared_trainings(arms: Sequence[Arm]) -> dict[str, frozenset[str]]:
+    """For each arm, the other arms that have a checkpoint in common with it."""
+    return {
+        arm.name: frozenset(
+            other.name for other in arms if other is not arm and share_trainings(arm, other)
+        )
+        for arm in arms
+    }
+
+
 def _of_training(manifest: Manifest) -> Iterator[str]:
     yield f"content {manifest.digest}"
     weights = {
@@ -67,7 +77,8 @@ def _of_training(manifest: Manifest) -> Iterator[str]:
         if name.startswith(WEIGHTS_FOLDER) and name.endswith(WEIGHTS)
     }
     if weights:
-        yield f"weights {hashlib.sha256(json.dumps(weights, sort_keys=True).encode()).hexdigest()}"
+        text = json.dumps(weights, sort_keys=True)
+        yield f"{WEIGHTS_IDENTITY}{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _of_folder(path: Path) -> Iterator[str]:

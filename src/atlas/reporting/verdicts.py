@@ -74,6 +74,8 @@ def power_text(minimum_detectable: float | None) -> str:
     """What would have been found; empty if that is not known."""
     if minimum_detectable is None:
         return ""
+    if minimum_detectable >= 1:
+        return "no difference could be found by such an experiment"
     return (
         f"a difference of {plain_points(minimum_detectable)} points would be found in 80 % of such "
         "experiments"

@@ -19,7 +19,7 @@ from atlas.statistics.bootstrap import TINY, Floats, check_confidence
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import as_runs
 from atlas.statistics.power import detectable_effect
-from atlas.statistics.student_t import t_p_value, t_quantile
+from atlas.statistics.student_t import t_of_p_value, t_p_value, t_quantile
 from atlas.statistics.task_differences import (
     Ints,
     TaskDifferences,
@@ -147,6 +147,7 @@ def crossed_difference(
     seeds: SeedVariance | None,
     trained: tuple[bool, bool] = (True, True),
     assumed_seed_sd: float | None = None,
+    behind: TaskDifferences | None = None,
     confidence: float = 0.95,
 ) -> CrossedDifference:
     """The difference of two methods with the variance of tasks and of training runs.
@@ -165,6 +166,7 @@ def crossed_difference(
         trained: whether each arm was trained. An untuned model has no variance between seeds.
         assumed_seed_sd: a standard deviation between seeds that is taken as known, instead of
             `seeds`.
+        behind: the tasks behind the values, if these are means over groups of tasks.
 
     Raises:
         ValueError: a trained arm, but neither `seeds` nor `assumed_seed_sd`, or both.
@@ -181,16 +183,17 @@ def crossed_difference(
     found = tasks.mean
     if found is None:
         return CrossedDifference(Estimate(), confidence=confidence)
-    higher, lower, tied = tasks.counts
+    behind = behind or tasks
+    higher, lower, tied = behind.counts
     result = CrossedDifference(
         difference=Estimate(value=found),
-        num_tasks=tasks.each.size,
+        num_tasks=behind.each.size,
         num_higher=higher,
         num_lower=lower,
         num_tied=tied,
         confidence=confidence,
     )
-    spread = _spread(tasks, trained, seeds, assumed_seed_sd)
+    spread = _spread(tasks, behind.least_variance, trained, seeds, assumed_seed_sd)
     if spread is None:
         return result
     variance, degrees = spread
@@ -198,7 +201,7 @@ def crossed_difference(
     # No test of k tasks that differ can give less, if flipping their signs changes nothing.
     least = 2.0 ** (1 - higher - lower)
     if p_value < least < 1:
-        variance, p_value = (found / t_quantile(1 - least, degrees)) ** 2, least
+        variance, p_value = (found / t_of_p_value(least, degrees)) ** 2, least
     return replace(
         result,
         difference=limits_of(tasks, found, t_quantile(confidence, degrees) * math.sqrt(variance)),
@@ -210,6 +213,7 @@ def crossed_difference(
 
 def _spread(
     tasks: TaskDifferences,
+    least_variance: float,
     trained: tuple[bool, bool],
     seeds: SeedVariance | None,
     assumed_seed_sd: float | None,
@@ -218,7 +222,7 @@ def _spread(
     of_tasks, degrees = tasks.variance, tasks.degrees
     if math.isinf(of_tasks):
         return None
-    of_tasks = max(of_tasks, tasks.least_variance)
+    of_tasks = max(of_tasks, least_variance)
     arms = [arm for arm, is_trained in zip((tasks.a, tasks.b), trained, strict=True) if is_trained]
     error = of_tasks**2 / degrees
     if assumed_seed_sd is not None:

@@ -6,60 +6,77 @@ played the groups are the sample, and there are few of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from atlas.statistics.bootstrap import check_confidence
-from atlas.statistics.crossed_difference import CrossedDifference
+from atlas.statistics.bootstrap import Floats, check_confidence, divide
+from atlas.statistics.crossed_difference import (
+    CrossedDifference,
+    SeedVariance,
+    crossed_difference,
+)
 from atlas.statistics.estimate import Estimate
-from atlas.statistics.student_t import t_p_value, t_quantile
-from atlas.statistics.task_differences import limits_of, pair_tasks
+from atlas.statistics.intervals import as_runs
+from atlas.statistics.task_differences import pair_tasks
 
 # With fewer groups no interval and no p-value is given.
 FEWEST_GROUPS = 5
 
 
 def group_difference(
-    a: ArrayLike, b: ArrayLike, groups: Sequence[int], *, confidence: float = 0.95
+    a: ArrayLike,
+    b: ArrayLike,
+    groups: Sequence[int],
+    *,
+    seeds: SeedVariance | None = None,
+    trained: tuple[bool, bool] = (False, False),
+    assumed_seed_sd: float | None = None,
+    confidence: float = 0.95,
 ) -> CrossedDifference:
-    """The mean difference over groups that count alike, with t over the means of the groups.
+    """The mean difference over groups that count alike, with the means of groups as units.
 
-    It has K - 1 degrees of freedom for K groups, and no interval below five groups.
+    About two checkpoints it has K - 1 degrees of freedom for K groups. No interval is given below
+    five groups that both arms played.
 
     Args:
         a: [R, T] or [T].
         b: the same tasks in the same order.
         groups: one integer per task.
+        seeds: the variance between seeds over the means of groups; see `crossed_difference` for
+            this and the rest.
     """
     check_confidence(confidence)
     tasks = pair_tasks(a, b, groups)
-    value = tasks.mean
-    if value is None:
-        return CrossedDifference(Estimate())
-    means = np.bincount(tasks.strata, tasks.each) / np.bincount(tasks.strata)
-    higher, lower, tied = tasks.counts
-    result = CrossedDifference(
-        difference=Estimate(value=value),
-        num_tasks=tasks.each.size,
-        num_higher=higher,
-        num_lower=lower,
-        num_tied=tied,
+    if tasks.mean is None:
+        return CrossedDifference(Estimate(), confidence=confidence)
+    if len(np.unique(tasks.strata)) < FEWEST_GROUPS:
+        higher, lower, tied = tasks.counts
+        return CrossedDifference(
+            difference=Estimate(value=tasks.mean),
+            num_tasks=tasks.each.size,
+            num_higher=higher,
+            num_lower=lower,
+            num_tied=tied,
+            confidence=confidence,
+        )
+    numbers = tasks.strata.tolist()
+    return crossed_difference(
+        mean_per_group(tasks.a, numbers),
+        mean_per_group(tasks.b, numbers),
+        seeds=seeds,
+        trained=trained,
+        assumed_seed_sd=assumed_seed_sd,
+        behind=tasks,
         confidence=confidence,
     )
-    num_groups = len(means)
-    variance = float(np.var(means, ddof=1)) / num_groups if num_groups > 1 else math.inf
-    if num_groups < FEWEST_GROUPS or variance == 0:
-        return result
-    error = math.sqrt(variance)
-    reach = t_quantile(confidence, num_groups - 1) * error
-    return replace(
-        result,
-        difference=limits_of(tasks, value, reach),
-        p_value=t_p_value(value / error, num_groups - 1),
-        variance=variance,
-        degrees=num_groups - 1,
-    )
+
+
+def mean_per_group(values: ArrayLike, groups: Sequence[int]) -> Floats:
+    """The mean of each group [R, T] -> [R, K]; NaN without a valid episode."""
+    runs, numbers = as_runs(values), np.asarray(groups)
+    valid = ~np.isnan(runs)
+    sums = np.stack([np.bincount(numbers, row) for row in np.where(valid, runs, 0.0)])
+    sizes = np.stack([np.bincount(numbers, row) for row in valid.astype(float)])
+    return divide(sums.astype(np.float64), sizes.astype(np.float64))
