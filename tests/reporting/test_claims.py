@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from atlas.errors import RunError
 from atlas.reporting.arms import Arm
 from atlas.reporting.claim_settings import ClaimSettings, PrimaryComparison
+from atlas.reporting.claim_tests import ArmValues, ComparisonSettings, compare_values
+from atlas.reporting.registrations import design_digest
 from atlas.reporting.report import ArmComparison, Report
 from atlas.reporting.verdicts import power_text, verdict_text, verdict_tone
 from atlas.statistics.checkpoint_difference import checkpoint_difference
@@ -30,6 +33,16 @@ def draw(rate: float, num_runs: int, num_tasks: int = 200, seed: int = 0) -> Any
 
 def arm(name: str, rate: float, num_runs: int, seed: int = 0, **settings: Any) -> Arm:
     return make_arm(name, {SPLIT: draw(rate, num_runs, seed=seed)}, **settings)
+
+
+def design_of(names: Sequence[str], **claims: Any) -> dict[str, Any]:
+    """A registered design with three seeds of each arm."""
+    return {
+        **ClaimSettings(**claims).model_dump(mode="json"),
+        "reference": "all",
+        "arms": {name: {"seeds": [1, 2, 3]} for name in names},
+        "evaluate": {SPLIT: {}},
+    }
 
 
 def only_row(report: Report) -> ArmComparison:
@@ -147,6 +160,7 @@ def test_all_verdicts_are_one_family() -> None:
 def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_first() -> None:
     primary = PrimaryComparison(arm="critical", against="random", split=SPLIT)
     names = ("all", "critical", "random", "other")
+    design = design_of(names, primary=primary)
 
     def made(written: str | None, **settings: Any) -> Report:
         arms = [
@@ -154,7 +168,7 @@ def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_f
         ]
         return report_on(arms, primary=primary, **settings)
 
-    kept = made("abc", registration="abc")
+    kept = made(design_digest(design), design=design)
     first = kept.comparisons[0]
     assert (first.block, first.arm, first.against) == ("primary", "critical", "random")
     assert first.is_primary
@@ -165,7 +179,7 @@ def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_f
     assert pairs.count({"critical", "random"}) == 1, "it is in the family once"
     for status, report in {
         "not_registered": made(None),
-        "changed": made("abc", registration="def"),
+        "changed": made("abc", design=design),
         "unchecked": made("abc"),
     }.items():
         assert report.claims.registration == status
@@ -345,3 +359,49 @@ def test_an_outside_model_is_not_a_training_of_a_method() -> None:
 
 def test_no_sentence_promises_a_difference_above_all_points() -> None:
     assert power_text(1.2) == "no difference could be found by such an experiment"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"margin": 20.0},
+        {"margin": None},
+        {"primary": PrimaryComparison(arm="random", against="all", split=SPLIT)},
+        {"seed_sd": 1.0},
+        {"average": "groups"},
+        {"confidence": 0.9},
+        {"reference": "critical"},
+    ],
+)
+def test_a_registration_is_not_kept_by_a_report_with_other_claims(changes: dict[str, Any]) -> None:
+    """The digest in a recipe proves nothing: the claims beside it may have been edited."""
+    names = ("all", "critical", "random")
+    primary = PrimaryComparison(arm="critical", against="all", split=SPLIT)
+    design = design_of(names, primary=primary, margin=5.0)
+    written = design_digest(design)
+    arms = [arm(name, 0.35, 3, seed=seed, registration=written) for seed, name in enumerate(names)]
+    settings = {"primary": primary, "margin": 5.0, "design": design}
+    assert report_on(arms, **settings).claims.registration == "kept"
+    given = {"reference": "all", **settings, **changes}
+    assert report_on(arms, **given).claims.registration == "changed"
+    # An arm or a seed that was left out.
+    assert report_on(arms[:2], **settings).claims.registration == "changed"
+    fewer = [*arms[:2], replace(arms[2], runs=arms[2].runs[:2])]
+    assert report_on(fewer, **settings).claims.registration == "changed"
+
+
+def test_a_margin_is_judged_as_the_limits_of_the_interval_lie() -> None:
+    rng = np.random.default_rng(4)
+    seen = set()
+    for seed in range(40):
+        arms = [
+            ArmValues(name, draw(rate, 3, 100, seed + place), True)
+            for place, (name, rate) in enumerate((("a", 0.4), ("b", rng.choice([0.3, 0.4, 0.5]))))
+        ]
+        margin = float(rng.uniform(0.02, 0.3))
+        found = compare_values(*arms, arms, ComparisonSettings(None, None, margin, None, 0.95))
+        low, high = found.difference.limits or (-1.0, 1.0)
+        assert ((found.p_worse or 1.0) < 0.05) == (low > -margin)
+        assert ((found.p_better or 1.0) < 0.05) == (high < margin)
+        seen.add((low > -margin, high < margin))
+    assert len(seen) > 2

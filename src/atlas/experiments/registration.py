@@ -10,7 +10,6 @@ in its place, and a training keeps the digest that it was started under.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from pydantic import ValidationError
 
 from atlas.errors import RunError
 from atlas.records import Record
+from atlas.reporting.registrations import Design, design_digest
 from atlas.store.manifests import MANIFEST_FILE, Manifest, parse_manifest
 from atlas.store.record_files import write_text
 from atlas.training.train_agent import TrainConfig, train_agent
@@ -28,8 +28,6 @@ from atlas.training.train_agent import TrainConfig, train_agent
 REGISTRATION_FILE = "registration.json"
 # Characters of a value in a line about a change.
 MAX_SHOWN = 60
-
-Design = Mapping[str, Any]
 
 
 class RegisteredDesign(Record):
@@ -50,12 +48,6 @@ class Registration(RegisteredDesign):
 
     version: Literal[1] = 1
     earlier: tuple[RegisteredDesign, ...] = ()
-
-
-def design_digest(design: Design) -> str:
-    """The SHA-256 of the canonical JSON of a design."""
-    text = json.dumps(design, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def register_design(experiment: Path, design: Design) -> Registration:

@@ -96,8 +96,9 @@ def _registration(report: Report) -> Iterator[str]:
     match report.claims.registration:
         case "changed":
             yield (
-                "The design was changed after trainings had started: their manifests hold another "
-                "registration, or none."
+                "The design was changed after trainings had started (their manifests hold another "
+                "registration, or none), or this report does not follow it: it has other claims, "
+                "arms, seeds or splits."
             )
         case "unchecked":
             yield (

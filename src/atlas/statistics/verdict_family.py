@@ -52,7 +52,8 @@ def adjust_family(
     for ratio, index, place in waiting:
         open_weight = sum(weight * _count(open_) for weight, open_ in zip(given, left, strict=True))
         running = max(running, min(1.0, ratio * open_weight))
-        adjusted[index][place] = running
+        # A half count never makes a claim that the interval of the comparison does not.
+        adjusted[index][place] = max(running, ratio * given[index])
         left[index].discard(place)
     return tuple(map(tuple, adjusted))
 
