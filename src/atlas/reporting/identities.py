@@ -20,14 +20,18 @@ WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 
 def identities_of(training: Training | None, evaluations: Iterable[Evaluation]) -> frozenset[str]:
-    """What the checkpoint of a run is known by; without a training, what its player was."""
-    if training is not None:
-        return frozenset(_of_training(training.folder.manifest))
-    found: set[str] = set()
+    """What the checkpoint of a run is known by: its training, or else what its player was."""
+    found = set() if training is None else set(_of_training(training.folder.manifest))
     for repetition in (one for evaluation in evaluations for one in evaluation.repetitions):
         folder = repetition.folder
         model = folder.manifest.inputs.get("model")
         if model is None:
+            continue
+        if model.digest is None:
+            # Which checkpoint was served under a name is not known, but the same episodes are of
+            # the same one.
+            found.add(f"played {folder.manifest.digest}")
+        if training is not None:
             continue
         if model.digest is None:
             found.add(f"model {model.path}")
@@ -47,7 +51,7 @@ def refuse_same_trainings(arm: str, runs: Sequence[SeedRun]) -> None:
                 first, second = (_shown(runs[place]) for place in (earlier, number))
                 raise RunError(
                     f"arm '{arm}': its runs {earlier + 1} and {number + 1} are the same training "
-                    f"({first} and {second} have the same checkpoint), so they do not show the "
+                    f"({first} and {second} have the same checkpoint or episodes), so they do not show the "
                     "noise of training. Train with another seed, or leave one out. If one "
                     "checkpoint played the tasks several times, list the folders of its "
                     "evaluations under one run."
