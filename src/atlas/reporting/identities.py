@@ -51,8 +51,8 @@ def refuse_same_trainings(arm: str, runs: Sequence[SeedRun]) -> None:
                 first, second = (_shown(runs[place]) for place in (earlier, number))
                 raise RunError(
                     f"arm '{arm}': its runs {earlier + 1} and {number + 1} are the same training "
-                    f"({first} and {second} have the same checkpoint or episodes), so they do not show the "
-                    "noise of training. Train with another seed, or leave one out. If one "
+                    f"({first} and {second} have the same checkpoint or episodes), so they do not "
+                    "show the noise of training. Train with another seed, or leave one out. If one "
                     "checkpoint played the tasks several times, list the folders of its "
                     "evaluations under one run."
                 )
