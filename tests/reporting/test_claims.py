@@ -405,3 +405,37 @@ def test_a_margin_is_judged_as_the_limits_of_the_interval_lie() -> None:
         assert ((found.p_better or 1.0) < 0.05) == (high < margin)
         seen.add((low > -margin, high < margin))
     assert len(seen) > 2
+
+
+def test_a_direction_that_another_average_turns_around_is_a_caution() -> None:
+    """Better on many tasks of an easy world, far worse on few tasks of another."""
+    first, second = draw(0.3, 3), draw(0.75, 3, seed=1)
+    easy, hard = {"a": "held_in", "b": "held_in"}, np.zeros((3, 8))
+    arms = (
+        make_arm("all", {"a": first, "b": hard + 1}, rings=easy),
+        make_arm("critical", {"a": second, "b": hard}, rings=easy),
+    )
+    for average in ("tasks", "environments"):
+        report = report_on(arms, average=average)
+        assert only_row(report).verdict == ("better" if average == "tasks" else "worse")
+        [note] = [note for note in report.notes if "the direction depends" in note.text]
+        assert note.level == "caution"
+    same = report_on((make_arm("all", {SPLIT: first}), make_arm("critical", {SPLIT: second})))
+    assert not any("the direction depends" in note.text for note in same.notes)
+
+
+def test_an_entry_of_a_registered_suite_may_not_be_left_out() -> None:
+    names, splits = ("all", "critical"), ("a", "b")
+    suite = {f"suite.entries.{split}.ring": "held_in" for split in splits}
+    design = design_of(names) | {"evaluate": {"suite": suite | {"seed": 0}}}
+
+    def status(*played: str) -> str:
+        values, rings = {split: draw(0.3, 3) for split in played}, dict.fromkeys(played, "held_in")
+        arms = [
+            make_arm(name, values, rings=rings, registration=design_digest(design))
+            for name in names
+        ]
+        return report_on(arms, design=design).claims.registration
+
+    assert status("a", "b") == "kept"
+    assert status("a") == "changed"

@@ -6,13 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from atlas.presenting.wording import join_words, thousands
+from atlas.presenting.wording import join_words, points, thousands
 from atlas.reporting.arms import Arm, RunFolder, is_method
+from atlas.reporting.claim_settings import Average
 from atlas.reporting.claim_tests import FEWEST_TRAININGS
 from atlas.reporting.identities import share_trainings
 from atlas.reporting.report import Report
 from atlas.reporting.verdicts import plain_points, split_label
 
+COUNTED: dict[Average, str] = {
+    "tasks": "tasks",
+    "environments": "environments",
+    "groups": "groups of tasks",
+}
 # Selectors that draw whatever their settings are. Others draw if they sample a model's answers.
 DRAWING = ("random", "complement", "pivot", "rollout_value")
 
@@ -22,6 +28,7 @@ def claim_cautions(arms: Sequence[Arm], report: Report) -> Iterator[str]:
     yield from _about_checkpoints(arms, report)
     yield from _assumptions(report)
     yield from _registration(report)
+    yield from _averages(report)
     yield from _one_draw(arms)
     yield from _borrowed(arms, report)
     for one, other in combinations(arms, 2):
@@ -112,6 +119,26 @@ def _registration(report: Report) -> Iterator[str]:
             )
         case _:
             return
+
+
+def _averages(report: Report) -> Iterator[str]:
+    """Verdicts with a direction that another average turns around."""
+    for row in report.comparisons:
+        value = row.success_difference.value
+        if row.verdict not in ("better", "worse", "differ") or value is None:
+            continue
+        others = [
+            f"{points(other)} points if {COUNTED[average]} count alike"
+            for average, other in row.averages.items()
+            if other.value is not None and other.value * value < 0
+        ]
+        if others:
+            yield (
+                f"{report.arm(row.arm).label} against {report.arm(row.against).label} on "
+                f"{split_label(row.scope)}: the direction depends on the average. The difference "
+                f"is {points(row.success_difference)} points if {COUNTED[row.average]} count "
+                f"alike, and {join_words(others)}."
+            )
 
 
 def _one_draw(arms: Sequence[Arm]) -> Iterator[str]:
@@ -219,7 +246,6 @@ def _family(report: Report) -> Iterator[str]:
 def _tasks(report: Report) -> Iterator[str]:
     if not report.comparisons:
         return
-    stated = {"tasks": "tasks", "environments": "environments", "groups": "groups of tasks"}
     about = [
         f"{split_label(scope.name)}: {_number(len(scope.groups), 'level')}"
         + (f" of {len(scope.environments)} environments" if len(scope.environments) > 1 else "")
@@ -236,7 +262,7 @@ def _tasks(report: Report) -> Iterator[str]:
             "other levels or environments."
         )
     yield (
-        f"{about_what} In the difference of a verdict, {stated[report.claims.average]} count "
+        f"{about_what} In the difference of a verdict, {COUNTED[report.claims.average]} count "
         "alike; other averages are shown beside it. Task groups are not tested one by one."
     )
 

@@ -39,19 +39,28 @@ def check_registration(arms: Sequence[Arm], config: ReportConfig) -> Registratio
 
 
 def _follows(design: Design, arms: Sequence[Arm], config: ReportConfig) -> bool:
-    """Whether the claims, the arms with their seeds, and the splits are those of the design."""
+    """Whether claims, arms with their seeds, and splits or entries are those of the design."""
     claims = config.model_dump(mode="json", include=set(ClaimSettings.model_fields))
     seeds = {
         arm.name: [training.folder.manifest.config.get("seed") for training in arm.trainings]
         for arm in arms
         if arm.trainings
     }
-    splits = arms[0].runs[0].evaluations
-    is_suite = any(evaluation.ring is not None for evaluation in splits.values())
     return (
         all(design.get(name) == value for name, value in claims.items())
         and design.get("reference") == config.reference
         and config.confidence == ReportConfig.model_fields["confidence"].default
         and seeds == {name: arm["seeds"] for name, arm in design["arms"].items()}
-        and (is_suite or splits.keys() == design["evaluate"].keys())
+        and set(arms[0].runs[0].evaluations) == _played(design["evaluate"])
     )
+
+
+def _played(evaluate: Mapping[str, Any]) -> set[str]:
+    """The splits of a design, or the entries of its suite."""
+    start, end = "suite.entries.", ".ring"
+    entries = {
+        key.removeprefix(start).removesuffix(end)
+        for key in evaluate.get("suite", {})
+        if key.startswith(start) and key.endswith(end)
+    }
+    return entries or {*evaluate}
