@@ -24,11 +24,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.reporting.claim_tests import ArmValues, ComparisonSettings, compare_values
 from atlas.statistics.checkpoint_difference import checkpoint_difference
 from atlas.statistics.crossed_difference import crossed_difference, estimate_seed_variance
 from atlas.statistics.group_difference import group_difference, group_seed_variance
 from atlas.statistics.improvement import probability_of_improvement
-from atlas.statistics.margins import judge_margin
 from atlas.statistics.power import Noise, power_of
 from atlas.statistics.rates import success_rate
 from atlas.statistics.verdict_family import adjust_family
@@ -192,9 +192,10 @@ def share_not_worse(cell: Conditions, margin: float, num: int, seed: int = 0) ->
     """How often an arm is shown to be not worse by more than the margin."""
     shown = 0
     for arms in experiments(cell, num, seed):
-        seeds = estimate_seed_variance(arms, cell.labels)
-        found = crossed_difference(arms[0], arms[1], strata=cell.labels, seeds=seeds)
-        shown += judge_margin(found.difference, margin) != "undecided"
+        values = [ArmValues(str(place), each, True) for place, each in enumerate(arms)]
+        settings = ComparisonSettings(cell.labels, None, margin, None, 0.95)
+        found = compare_values(values[0], values[1], values, settings)
+        shown += found.p_worse is not None and found.p_worse < 0.05
     return shown / num
 
 

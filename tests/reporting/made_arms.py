@@ -79,9 +79,12 @@ def report_on(arms: Sequence[Arm], **settings: Any) -> Report:
     trained = [name for name in names if name != BASE]
     config = ReportConfig(
         arms=tuple(arm.config for arm in arms),
-        reference="all" if "all" in names else trained[0],
         base=BASE if BASE in names else None,
-        **{"resamples": 100, **settings},
+        **{
+            "reference": "all" if "all" in names else trained[0],
+            "resamples": 100,
+            **settings,
+        },
     )
     return compute_report(config, tuple(arms), Path("report"))
 

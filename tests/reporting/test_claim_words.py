@@ -137,6 +137,8 @@ def forms_of(document: Document) -> dict[str, str]:
 def check_words(report: Report) -> None:
     document = write_document(report)
     kinds = {row.claim for row in report.comparisons}
+    # A unit may show how much trainings vary where the whole scope does not.
+    kinds |= {one.claim for unit in report.units for one in unit.arms if one.claim}
     forms = forms_of(document)
     if not kinds & {"methods", "assumed"}:
         for name, text in forms.items():

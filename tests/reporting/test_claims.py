@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 from atlas.errors import RunError
 from atlas.reporting.arms import Arm
 from atlas.reporting.claim_settings import ClaimSettings, PrimaryComparison
+from atlas.reporting.claim_tests import ArmValues, ComparisonSettings, compare_values
+from atlas.reporting.registrations import design_digest
 from atlas.reporting.report import ArmComparison, Report
-from atlas.reporting.verdicts import verdict_text, verdict_tone
+from atlas.reporting.verdicts import power_text, verdict_text, verdict_tone
 from atlas.statistics.checkpoint_difference import checkpoint_difference
 from tests.reporting.made_arms import make_arm, report_on
 
@@ -29,6 +33,16 @@ def draw(rate: float, num_runs: int, num_tasks: int = 200, seed: int = 0) -> Any
 
 def arm(name: str, rate: float, num_runs: int, seed: int = 0, **settings: Any) -> Arm:
     return make_arm(name, {SPLIT: draw(rate, num_runs, seed=seed)}, **settings)
+
+
+def design_of(names: Sequence[str], **claims: Any) -> dict[str, Any]:
+    """A registered design with three seeds of each arm."""
+    return {
+        **ClaimSettings(**claims).model_dump(mode="json"),
+        "reference": "all",
+        "arms": {name: {"seeds": [1, 2, 3]} for name in names},
+        "evaluate": {SPLIT: {}},
+    }
 
 
 def only_row(report: Report) -> ArmComparison:
@@ -146,6 +160,7 @@ def test_all_verdicts_are_one_family() -> None:
 def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_first() -> None:
     primary = PrimaryComparison(arm="critical", against="random", split=SPLIT)
     names = ("all", "critical", "random", "other")
+    design = design_of(names, primary=primary)
 
     def made(written: str | None, **settings: Any) -> Report:
         arms = [
@@ -153,7 +168,7 @@ def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_f
         ]
         return report_on(arms, primary=primary, **settings)
 
-    kept = made("abc", registration="abc")
+    kept = made(design_digest(design), design=design)
     first = kept.comparisons[0]
     assert (first.block, first.arm, first.against) == ("primary", "critical", "random")
     assert first.is_primary
@@ -164,7 +179,7 @@ def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_f
     assert pairs.count({"critical", "random"}) == 1, "it is in the family once"
     for status, report in {
         "not_registered": made(None),
-        "changed": made("abc", registration="def"),
+        "changed": made("abc", design=design),
         "unchecked": made("abc"),
     }.items():
         assert report.claims.registration == status
@@ -279,3 +294,153 @@ def test_arms_at_a_limit_give_no_verdict_of_a_difference(
     assert row.success_difference.value == 0.0
     gap = [make_arm("all", {SPLIT: values}), make_arm("critical", {SPLIT: values * np.nan})]
     assert only_row(report_on(gap)).verdict == "untested"
+
+
+def test_a_training_whose_episodes_all_broke_is_not_a_training_that_was_seen() -> None:
+    broken = np.full((2, 200), np.nan)
+    first = np.concatenate([draw(0.3, 1), broken])
+    second = np.concatenate([draw(0.6, 2, seed=1), broken[:1]])
+    row = only_row(report_on((make_arm("all", {SPLIT: first}), make_arm("b", {SPLIT: second}))))
+    assert (row.claim, row.num_trainings) == ("checkpoints", (2, 1))
+
+
+def test_a_certain_difference_keeps_an_interval_with_a_width() -> None:
+    """2^-59 is the least p of 60 tasks; 1 - 2^-59 is 1, whose quantile is infinite."""
+    arms = (make_arm("all", {SPLIT: np.zeros((3, 60))}), make_arm("b", {SPLIT: np.ones((3, 60))}))
+    row = only_row(report_on(arms, margin=5.0))
+    value, low, high = (getattr(row.success_difference, name) for name in ("value", "low", "high"))
+    assert (row.verdict, value, high) == ("better", 1.0, 1.0)
+    assert 0.8 < low < 0.98
+    assert row.minimum_detectable
+
+
+@pytest.mark.parametrize("num_runs", [1, 3])
+def test_groups_that_broke_leave_no_verdict_on_groups(num_runs: int) -> None:
+    """Four of ten groups were played: their 16 tasks are not the unit."""
+    values = np.full((num_runs, 40), np.nan)
+    values[:, np.arange(40) % 10 < 4] = 1.0
+    arms = (
+        make_arm("all", {SPLIT: np.zeros((num_runs, 40))}, num_groups=10),
+        make_arm("critical", {SPLIT: values}, num_groups=10),
+    )
+    row = only_row(report_on(arms, average="groups", generalize_over="group"))
+    assert row.verdict == "no_difference"
+    assert row.p_value == 1.0
+    assert row.success_difference.low is None
+    assert row.success_difference.value == 1.0
+
+
+def test_the_noise_of_groups_is_that_of_their_tasks() -> None:
+    """A group of 40 tasks is not one episode."""
+    arms = tuple(
+        make_arm(name, {SPLIT: draw(rate, 3, seed=seed)}, num_groups=5)
+        for seed, (name, rate) in enumerate((("all", 0.3), ("critical", 0.7)))
+    )
+    difference = only_row(
+        report_on(arms, average="groups", generalize_over="group")
+    ).success_difference
+    assert difference.low is not None
+    assert difference.value is not None
+    assert difference.value - difference.low < 0.2
+
+
+def test_an_outside_model_is_not_a_training_of_a_method() -> None:
+    """It is one model that was evaluated as it is, so it has no noise of training."""
+    other = make_arm("outside", {SPLIT: draw(0.4, 1, seed=7)})
+    run = replace(other.runs[0], training=None)
+    arms = (arm("base", 0.1, 1), arm("all", 0.3, 3), replace(other, runs=(run,)))
+    report = report_on(arms)
+    rows = {(row.arm, row.against): row for row in report.comparisons}
+    assert rows["outside", "all"].claim == "methods"
+    assert rows["outside", "base"].claim == "checkpoints"
+    assert rows["outside", "base"].tipping_seed_sd is None
+    assert not any("trained once" in note.text for note in report.notes)
+    assumed = report_on(arms, seed_sd=3.0)
+    assert {(row.arm, row.claim) for row in assumed.comparisons if row.against == "base"} == {
+        ("all", "methods"),
+        ("outside", "checkpoints"),
+    }
+
+
+def test_no_sentence_promises_a_difference_above_all_points() -> None:
+    assert power_text(1.2) == "no difference could be found by such an experiment"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"margin": 20.0},
+        {"margin": None},
+        {"primary": PrimaryComparison(arm="random", against="all", split=SPLIT)},
+        {"seed_sd": 1.0},
+        {"average": "groups"},
+        {"confidence": 0.9},
+        {"reference": "critical"},
+    ],
+)
+def test_a_registration_is_not_kept_by_a_report_with_other_claims(changes: dict[str, Any]) -> None:
+    """The digest in a recipe proves nothing: the claims beside it may have been edited."""
+    names = ("all", "critical", "random")
+    primary = PrimaryComparison(arm="critical", against="all", split=SPLIT)
+    design = design_of(names, primary=primary, margin=5.0)
+    written = design_digest(design)
+    arms = [arm(name, 0.35, 3, seed=seed, registration=written) for seed, name in enumerate(names)]
+    settings = {"primary": primary, "margin": 5.0, "design": design}
+    assert report_on(arms, **settings).claims.registration == "kept"
+    given = {"reference": "all", **settings, **changes}
+    assert report_on(arms, **given).claims.registration == "changed"
+    # An arm or a seed that was left out.
+    assert report_on(arms[:2], **settings).claims.registration == "changed"
+    fewer = [*arms[:2], replace(arms[2], runs=arms[2].runs[:2])]
+    assert report_on(fewer, **settings).claims.registration == "changed"
+
+
+def test_a_margin_is_judged_as_the_limits_of_the_interval_lie() -> None:
+    rng = np.random.default_rng(4)
+    seen = set()
+    for seed in range(40):
+        arms = [
+            ArmValues(name, draw(rate, 3, 100, seed + place), True)
+            for place, (name, rate) in enumerate((("a", 0.4), ("b", rng.choice([0.3, 0.4, 0.5]))))
+        ]
+        margin = float(rng.uniform(0.02, 0.3))
+        found = compare_values(*arms, arms, ComparisonSettings(None, None, margin, None, 0.95))
+        low, high = found.difference.limits or (-1.0, 1.0)
+        assert ((found.p_worse or 1.0) < 0.05) == (low > -margin)
+        assert ((found.p_better or 1.0) < 0.05) == (high < margin)
+        seen.add((low > -margin, high < margin))
+    assert len(seen) > 2
+
+
+def test_a_direction_that_another_average_turns_around_is_a_caution() -> None:
+    """Better on many tasks of an easy world, far worse on few tasks of another."""
+    first, second = draw(0.3, 3), draw(0.75, 3, seed=1)
+    easy, hard = {"a": "held_in", "b": "held_in"}, np.zeros((3, 8))
+    arms = (
+        make_arm("all", {"a": first, "b": hard + 1}, rings=easy),
+        make_arm("critical", {"a": second, "b": hard}, rings=easy),
+    )
+    for average in ("tasks", "environments"):
+        report = report_on(arms, average=average)
+        assert only_row(report).verdict == ("better" if average == "tasks" else "worse")
+        [note] = [note for note in report.notes if "the direction depends" in note.text]
+        assert note.level == "caution"
+    same = report_on((make_arm("all", {SPLIT: first}), make_arm("critical", {SPLIT: second})))
+    assert not any("the direction depends" in note.text for note in same.notes)
+
+
+def test_an_entry_of_a_registered_suite_may_not_be_left_out() -> None:
+    names, splits = ("all", "critical"), ("a", "b")
+    suite = {f"suite.entries.{split}.ring": "held_in" for split in splits}
+    design = design_of(names) | {"evaluate": {"suite": suite | {"seed": 0}}}
+
+    def status(*played: str) -> str:
+        values, rings = {split: draw(0.3, 3) for split in played}, dict.fromkeys(played, "held_in")
+        arms = [
+            make_arm(name, values, rings=rings, registration=design_digest(design))
+            for name in names
+        ]
+        return report_on(arms, design=design).claims.registration
+
+    assert status("a", "b") == "kept"
+    assert status("a") == "changed"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from atlas.errors import ConfigError, RunError
-from atlas.reporting.build_report import build_report
+from atlas.reporting.build_report import build_report, compute_report
 from atlas.reporting.config import ArmRun, ReportConfig
 from atlas.reporting.identities import identities_of
+from atlas.reporting.read_arms import read_arms
 from atlas.store.run_folders import Input, run_input
 from tests.reporting.made_arms import make_arm, report_on
 from tests.reporting.synthetic_runs import RunFolders, make_episodes, read_built, write_run
@@ -143,3 +145,35 @@ def test_a_training_that_two_arms_share_is_a_caution_and_counts_once() -> None:
 def test_identities_of_a_model_without_a_digest_are_its_name(runs: RunFolders) -> None:
     [run] = make_arm("base", {SPLIT: [[1.0]]}).runs
     assert identities_of(None, run.evaluations.values()) == frozenset()
+
+
+def test_the_episodes_of_one_endpoint_do_not_pass_for_those_of_two_trainings(
+    runs: RunFolders, tmp_path: Path
+) -> None:
+    path = runs.root / "served"
+    model, episodes = {"model": Input(path="my-endpoint")}, make_episodes("critical", SPLIT, 7, 8)
+    config = {"environment": "babyai", "split": SPLIT, "seed": 7, "model": "given"}
+    write_run(path, "evaluate", config, model, {"episodes.jsonl": episodes}, {})
+    given = [
+        ArmRun(training=train_again(runs, name, name, name), evaluations={SPLIT: path})
+        for name in ("one", "two")
+    ]
+    with pytest.raises(RunError, match="the same checkpoint or episodes"):
+        build_report(with_runs(runs, *given), tmp_path / "report")
+
+
+def test_trainings_on_other_trajectories_are_a_caution(runs: RunFolders) -> None:
+    """Then a difference may come from the trajectories and not from the selected steps."""
+    said = "Not all trainings had the same trajectories"
+    before = read_built(runs)
+    assert not any(said in note.text for note in before.notes)
+    first, second = read_arms(runs.config)
+    run = second.runs[0]
+    assert run.training is not None
+    manifest = run.training.folder.manifest
+    inputs = manifest.inputs | {"trajectories": Input(path="others", digest="0" * 64)}
+    folder = replace(run.training.folder, manifest=manifest.model_copy(update={"inputs": inputs}))
+    training = replace(run.training, folder=folder)
+    arms = (first, replace(second, runs=(replace(run, training=training),)))
+    report = compute_report(runs.config, arms, runs.root.parent / "report")
+    assert any(said in note.text and note.level == "caution" for note in report.notes)

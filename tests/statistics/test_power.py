@@ -6,8 +6,6 @@ import math
 
 import pytest
 
-from atlas.statistics.estimate import Estimate
-from atlas.statistics.margins import judge_margin
 from atlas.statistics.power import (
     Noise,
     detectable_effect,
@@ -89,24 +87,3 @@ def test_one_seed_has_no_power_at_all() -> None:
     assert planned_variance(Noise(0.0, 0.35), 1, 200)[1] == 0
     assert power_of(0.5, Noise(0.0, 0.35), 1, 200) == 0
     assert minimum_detectable_difference(Noise(0.0, 0.35), 1, 200) is None
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [
-        (-0.04, 0.04, "alike"),
-        (-0.04, 0.06, "not_worse"),
-        (0.01, 0.09, "not_worse"),
-        (-0.05, 0.01, "undecided"),
-        (-0.2, -0.06, "undecided"),
-    ],
-)
-def test_a_margin_is_judged_by_the_limits(low: float, high: float, verdict: str) -> None:
-    assert judge_margin(Estimate(value=(low + high) / 2, low=low, high=high), 0.05) == verdict
-
-
-def test_no_interval_decides_nothing_and_no_margin_is_refused() -> None:
-    assert judge_margin(Estimate(value=0.0), 0.05) == "undecided"
-    for margin in (0.0, -0.1, math.nan, math.inf):
-        with pytest.raises(ValueError, match="margin"):
-            judge_margin(Estimate(value=0.0, low=-0.1, high=0.1), margin)

@@ -21,18 +21,13 @@ from atlas.evaluation.probe_steps import ProbeConfig, probe_steps
 from atlas.experiments.config import BASE_ARM, OF, TRAIN, ExperimentConfig
 from atlas.experiments.design import claims_of, describe_design
 from atlas.experiments.plan_selections import SelectionPlan
-from atlas.experiments.registration import (
-    TRAININGS,
-    Design,
-    as_registered,
-    design_digest,
-    train_registered,
-)
+from atlas.experiments.registration import TRAININGS, as_registered, train_registered
 from atlas.experiments.remake_report import remake_report
 from atlas.experiments.run_stages import Stage
 from atlas.models.local.load import locate_model
 from atlas.models.players import PLAYER
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
+from atlas.reporting.registrations import Design
 from atlas.reporting.selections.compare_selections import CompareConfig, compare_selections
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.run_folders import Manifest
@@ -64,7 +59,7 @@ def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> Exper
         arms=tuple(arms),
         reference=config.reference,
         base=BASE_ARM,
-        registration=design_digest(plan.design),
+        design=dict(plan.design),
         **dict(claims_of(config)),
     )
     folders = [stage.out for stage in plan.stages]

@@ -10,7 +10,6 @@ in its place, and a training keeps the digest that it was started under.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from pydantic import ValidationError
 
 from atlas.errors import RunError
 from atlas.records import Record
+from atlas.reporting.registrations import Design, design_digest
 from atlas.store.manifests import MANIFEST_FILE, Manifest, parse_manifest
 from atlas.store.record_files import write_text
 from atlas.training.train_agent import TrainConfig, train_agent
@@ -32,8 +32,6 @@ TRAININGS = "training"
 MAX_SHOWN = 60
 # The parts of a design that hold arms, models and splits by their names.
 NAMED_PARTS = ("arms", "models", "evaluate")
-
-Design = Mapping[str, Any]
 
 
 class RegisteredDesign(Record):
@@ -54,12 +52,6 @@ class Registration(RegisteredDesign):
 
     version: Literal[1] = 1
     earlier: tuple[RegisteredDesign, ...] = ()
-
-
-def design_digest(design: Design) -> str:
-    """The SHA-256 of the canonical JSON of a design."""
-    text = json.dumps(design, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def as_registered(experiment: Path, design: Design, stated: Design) -> Design:

@@ -9,9 +9,9 @@ from atlas.experiments.registration import (
     REGISTRATION_FILE,
     Registration,
     changes,
-    design_digest,
     started_otherwise,
 )
+from atlas.reporting.registrations import design_digest
 
 # Changes that are listed; the file has all of them.
 MAX_LISTED = 12

@@ -14,6 +14,9 @@ from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.run_folders import Manifest
 from atlas.terminal.visible_text import one_line
 
+# How an identity begins that only a training has.
+WEIGHTS_IDENTITY = "weights "
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -113,6 +116,13 @@ class SeedRun:
     identities: frozenset[str] = frozenset()
     skills: SkillScores | None = None
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether the checkpoint is known to be that of a training."""
+        return self.training is not None or any(
+            identity.startswith(WEIGHTS_IDENTITY) for identity in self.identities
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -133,6 +143,20 @@ class Arm:
     @property
     def trainings(self) -> tuple[Training, ...]:
         return tuple(run.training for run in self.runs if run.training is not None)
+
+    @property
+    def is_given_model(self) -> bool:
+        """Whether it is a single model that was evaluated as it is, not a training of a method.
+
+        It has no noise of training. Several models of an arm are taken as its trainings, and what
+        results made elsewhere are of is for their author to say.
+        """
+        return len(self.runs) == 1 and not self.config.results and not self.runs[0].is_trained
+
+
+def is_method(arm: Arm, base: str | None) -> bool:
+    """Whether the checkpoints of an arm are trainings: those of `base` count as exact."""
+    return arm.name != base and not arm.is_given_model
 
 
 def evaluations_of(arms: Iterable[Arm]) -> Iterator[Evaluation]:

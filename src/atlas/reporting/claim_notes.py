@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import RunError
-from atlas.presenting.wording import join_words, thousands
-from atlas.reporting.arms import Arm
+from atlas.presenting.wording import join_words, points, thousands
+from atlas.reporting.arms import Arm, is_method
+from atlas.reporting.claim_settings import Average
 from atlas.reporting.claim_tests import FEWEST_TRAININGS
 from atlas.reporting.identities import share_trainings
 from atlas.reporting.report import Report
@@ -20,17 +21,23 @@ from atlas.store.manifests import MANIFEST_FILE, Manifest, parse_manifest
 
 # Changes of the design that are listed.
 MAX_CHANGES = 8
+COUNTED: dict[Average, str] = {
+    "tasks": "tasks",
+    "environments": "environments",
+    "groups": "levels",
+}
 # Selectors that draw whatever their settings are. Others draw if they sample a model's answers.
 DRAWING = ("random", "complement", "pivot", "rollout-value")
 
 
 def claim_cautions(arms: Sequence[Arm], report: Report) -> Iterator[str]:
     """What a verdict cannot say, or rests on."""
-    yield from _about_checkpoints(report)
+    yield from _about_checkpoints(arms, report)
     yield from _assumptions(report)
     yield from _registration(report)
+    yield from _averages(report)
     yield from _one_draw(arms)
-    yield from _borrowed(report)
+    yield from _borrowed(arms, report)
     for one, other in combinations(arms, 2):
         if share_trainings(one, other):
             yield (
@@ -47,7 +54,7 @@ def claim_infos(arms: Sequence[Arm], report: Report) -> Iterator[str]:
     yield from _tasks(report)
 
 
-def _about_checkpoints(report: Report) -> Iterator[str]:
+def _about_checkpoints(arms: Sequence[Arm], report: Report) -> Iterator[str]:
     tested = [row for row in report.comparisons if row.verdict != "untested"]
     num_about = sum(row.claim == "checkpoints" for row in tested)
     if not num_about:
@@ -60,8 +67,8 @@ def _about_checkpoints(report: Report) -> Iterator[str]:
             "arm, stated with results_are=trainings, or the setting seed_sd."
         )
         return
-    trained = [arm.num_runs for arm in report.arms if arm.name != report.base]
-    if set(trained) == {1}:
+    trained = {len(arm.runs) for arm in arms if is_method(arm, report.base)}
+    if trained == {1}:
         yield (
             "There is one training seed per arm. Verdicts are about these checkpoints, not about "
             "the methods that trained them: with another seed the numbers will differ, and arms "
@@ -69,11 +76,12 @@ def _about_checkpoints(report: Report) -> Iterator[str]:
             "different trainings of an arm, or the setting seed_sd."
         )
     else:
-        share = "All" if num_about == len(tested) else f"{num_about}"
+        which = f"{'All' if num_about == len(tested) else num_about} of the {len(tested)}"
         yield (
-            f"{share} of the {len(tested)} comparisons are about the checkpoints that "
-            f"were played, not about methods, because both arms have fewer than {FEWEST_TRAININGS} "
-            "different trainings."
+            f"{f'{which} comparisons are' if len(tested) > 1 else 'The comparison is'} about the "
+            "checkpoints that were played, not about methods: both arms have fewer than "
+            f"{FEWEST_TRAININGS} different trainings with valid episodes, or nothing shows how "
+            "much trainings vary at such rates."
         )
 
 
@@ -103,7 +111,8 @@ def _registration(report: Report) -> Iterator[str]:
             more = f"; and {len(changes) - MAX_CHANGES} more" if len(changes) > MAX_CHANGES else ""
             yield (
                 "The registered design was changed after trainings had started"
-                + (f" ({listed}{more}). " if changes else ": they have another one, or none. ")
+                + (f" ({listed}{more}). " if changes else ": they have another one, or none; or ")
+                + ("" if changes else "this report has other claims, arms, seeds or splits. ")
                 + "If results were seen before (for example, if seeds are added until a difference "
                 "is found), verdicts are false more often than stated."
             )
@@ -119,6 +128,26 @@ def _registration(report: Report) -> Iterator[str]:
             )
         case _:
             return
+
+
+def _averages(report: Report) -> Iterator[str]:
+    """Verdicts with a direction that another average turns around."""
+    for row in report.comparisons:
+        value = row.success_difference.value
+        if row.verdict not in ("better", "worse", "differ") or value is None:
+            continue
+        others = [
+            f"{points(other)} points if {COUNTED[average]} count alike"
+            for average, other in row.averages.items()
+            if other.value is not None and other.value * value < 0
+        ]
+        if others:
+            yield (
+                f"{report.arm(row.arm).label} against {report.arm(row.against).label} on "
+                f"{split_label(row.scope)}: the direction depends on the average. The difference "
+                f"is {points(row.success_difference)} points if {COUNTED[row.average]} count "
+                f"alike, and {join_words(others)}."
+            )
 
 
 def _one_draw(arms: Sequence[Arm]) -> Iterator[str]:
@@ -162,14 +191,14 @@ def _fed_by(run: Path, manifest: Manifest) -> Iterator[tuple[Path, Manifest]]:
                     yield folder, fed
 
 
-def _borrowed(report: Report) -> Iterator[str]:
-    trained = {arm.name: arm for arm in report.arms if arm.name != report.base}
+def _borrowed(arms: Sequence[Arm], report: Report) -> Iterator[str]:
+    trained = {arm.name: arm for arm in arms if is_method(arm, report.base)}
     single = dict.fromkeys(
         trained[name].label
         for row in report.comparisons
         if row.claim == "methods"
         for name in (row.arm, row.against)
-        if name in trained and trained[name].num_runs == 1
+        if name in trained and len(trained[name].runs) == 1
     )
     if single:
         yield (
@@ -241,7 +270,6 @@ def _family(report: Report) -> Iterator[str]:
 def _tasks(report: Report) -> Iterator[str]:
     if not report.claims.num_verdicts:
         return
-    stated = {"tasks": "tasks", "environments": "environments", "groups": "groups of tasks"}
     about = [
         f"{split_label(scope.name)}: {_number(len(scope.groups), 'level')}"
         + (f" of {len(scope.environments)} environments" if len(scope.environments) > 1 else "")
@@ -258,7 +286,7 @@ def _tasks(report: Report) -> Iterator[str]:
             "other levels or environments."
         )
     yield (
-        f"{about_what} In the difference of a verdict, {stated[report.claims.average]} count "
+        f"{about_what} In the difference of a verdict, {COUNTED[report.claims.average]} count "
         "alike; other averages are shown beside it. Levels are not tested one by one."
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ from atlas.statistics.crossed_difference import (
 )
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.group_difference import group_difference, group_seed_variance
+from atlas.statistics.intervals import as_runs
 from atlas.statistics.power import detectable_effect
-from atlas.statistics.student_t import t_p_value
-from atlas.statistics.task_differences import pair_tasks
+from atlas.statistics.student_t import t_p_value, t_quantile
 
 # A claim about methods needs this many different trainings of one of its arms.
 FEWEST_TRAININGS = 3
@@ -36,7 +36,8 @@ FEWEST_TRAININGS = 3
 class ArmValues:
     """The values of one arm on the tasks of a scope [R, T].
 
-    `shares_with` are the names of the arms that have a training in common with it.
+    A run without any valid episode shows nothing and does not count. `shares_with` are the names of
+    the arms that have a training in common with it.
     """
 
     name: str
@@ -45,9 +46,13 @@ class ArmValues:
     shares_with: frozenset[str] = frozenset()
 
     @property
+    def num_runs(self) -> int:
+        return len(as_runs(self.values))
+
+    @property
     def num_trainings(self) -> int:
         """The trainings that played at least one of the tasks."""
-        played = int((~np.isnan(self.values)).any(axis=1).sum())
+        played = int((~np.isnan(as_runs(self.values))).any(axis=1).sum())
         return played if self.is_trained else 0
 
 
@@ -79,6 +84,7 @@ class ClaimTest:
         p_better: that it is better by the margin or more.
         variance: of the difference; None where every task has the same difference.
         seeds: the noise of training in the interval, if it was estimated.
+        num_runs: the runs of the two arms that have a valid episode.
     """
 
     claim: ClaimKind
@@ -93,6 +99,7 @@ class ClaimTest:
     seeds: SeedVariance | None = None
     num_tasks: int = 0
     counts: tuple[int, int, int] = (0, 0, 0)
+    num_runs: tuple[int, int] = (1, 1)
 
     @property
     def p_values(self) -> tuple[float | None, float | None, float | None]:
@@ -135,10 +142,12 @@ def compare_values(
     most = max(one.num_trainings for one in pair)
     seeds = seed_variance(pooled_arms(arms), settings) if most >= FEWEST_TRAININGS else None
     if seeds is not None:
-        return _test_methods("methods", arm, against, settings, seeds)
-    if settings.seed_sd is not None and most:
-        return _test_methods("assumed", arm, against, settings, None)
-    return _test_checkpoints(arm, against, settings)
+        found = _test_methods("methods", arm, against, settings, seeds)
+    elif settings.seed_sd is not None and most:
+        found = _test_methods("assumed", arm, against, settings, None)
+    else:
+        found = _test_checkpoints(arm, against, settings)
+    return replace(found, num_runs=(arm.num_runs, against.num_runs))
 
 
 def _test_methods(
@@ -148,7 +157,6 @@ def _test_methods(
     settings: ComparisonSettings,
     seeds: SeedVariance | None,
 ) -> ClaimTest:
-    paired = pair_tasks(arm.values, against.values, settings.groups or settings.strata)
     noise: dict[str, Any] = {
         "seeds": seeds,
         "trained": (arm.is_trained, against.is_trained),
@@ -162,7 +170,7 @@ def _test_methods(
         else crossed_difference(*pair, strata=settings.strata, **noise)
     )
     if found.variance is None or found.degrees is None:
-        # One task, or nothing that says how much seeds vary at these rates.
+        # One task, few groups, or nothing that says how much seeds vary at these rates.
         return _test_checkpoints(arm, against, settings)
     p_worse = p_better = None
     if settings.margin is not None:
@@ -178,48 +186,55 @@ def _test_methods(
         variance=found.variance,
         degrees=found.degrees,
         seeds=seeds,
-        num_tasks=paired.each.size,
-        counts=paired.counts,
+        num_tasks=found.num_tasks,
+        counts=(found.num_higher, found.num_lower, found.num_tied),
     )
 
 
 def _test_checkpoints(
     arm: ArmValues, against: ArmValues, settings: ComparisonSettings
 ) -> ClaimTest:
-    trained = (arm.is_trained, against.is_trained)
+    if settings.groups:
+        return _test_groups(arm, against, settings, settings.groups)
     found = checkpoint_difference(
         arm.values,
         against.values,
-        strata=settings.groups or settings.strata,
-        trained=trained,
+        strata=settings.strata,
+        trained=(arm.is_trained, against.is_trained),
         confidence=settings.confidence,
     )
-    counts = (found.num_higher, found.num_lower, found.num_tied)
-    if settings.groups:
-        groups = group_difference(
-            arm.values, against.values, settings.groups, confidence=settings.confidence
-        )
-        if groups.variance is not None:
-            return ClaimTest(
-                "checkpoints",
-                groups.difference,
-                groups.p_value,
-                tipping_sd=found.tipping_sd,
-                variance=groups.variance,
-                degrees=groups.degrees or math.inf,
-                num_tasks=found.num_tasks,
-                counts=counts,
-            )
-    paired = pair_tasks(arm.values, against.values, settings.groups or settings.strata)
     return ClaimTest(
         "checkpoints",
         found.difference,
         found.p_exact,
         p_mid=found.p_mid,
         tipping_sd=found.tipping_sd,
-        variance=paired.variance if found.num_tasks > 1 else None,
+        variance=found.variance if found.num_tasks > 1 else None,
         num_tasks=found.num_tasks,
-        counts=counts,
+        counts=(found.num_higher, found.num_lower, found.num_tied),
+    )
+
+
+def _test_groups(
+    arm: ArmValues, against: ArmValues, settings: ComparisonSettings, groups: Sequence[int]
+) -> ClaimTest:
+    """Two checkpoints on groups of tasks: with too few of them nothing is shown."""
+    found = group_difference(arm.values, against.values, groups, confidence=settings.confidence)
+    value, tipping = found.difference.value, None
+    if value is not None and found.variance is not None and found.degrees is not None:
+        limit = t_quantile(settings.confidence, found.degrees)
+        left = max(0.0, (value / limit) ** 2 - found.variance)
+        runs = sum(1 / one.num_trainings for one in (arm, against) if one.is_trained)
+        tipping = math.sqrt(left / runs) if runs else None
+    return ClaimTest(
+        "checkpoints",
+        found.difference,
+        1.0 if found.num_tasks and found.p_value is None else found.p_value,
+        tipping_sd=tipping,
+        variance=found.variance,
+        degrees=found.degrees or math.inf,
+        num_tasks=found.num_tasks,
+        counts=(found.num_higher, found.num_lower, found.num_tied),
     )
 
 

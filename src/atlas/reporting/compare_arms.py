@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from atlas.reporting.arms import Arm
+from atlas.reporting.arms import Arm, is_method
 from atlas.reporting.claim_settings import Average
 from atlas.reporting.claim_tests import (
     ArmValues,
@@ -20,9 +20,9 @@ from atlas.reporting.claim_tests import (
     seed_variance,
 )
 from atlas.reporting.config import ReportConfig
-from atlas.reporting.identities import share_trainings
+from atlas.reporting.identities import shared_trainings
 from atlas.reporting.judge_family import ComparedPair, Judgment, judge_family
-from atlas.reporting.measure import scope_sources, sourced
+from atlas.reporting.measure import scope_sources
 from atlas.reporting.report import (
     ArmComparison,
     Block,
@@ -38,6 +38,7 @@ BLOCKS: tuple[Block, ...] = ("primary", "reference", "focus", "base")
 OVER_CHECKPOINTS = "paired, over tasks: two checkpoints (sign flips, Bonett and Price 2012)"
 OVER_METHODS = "paired t over tasks and trainings, the noise of trainings pooled over arms"
 OVER_ASSUMED = "paired t over tasks, with an assumed SD of seeds"
+OVER_TASKS = "paired t: two checkpoints"
 OVER_GROUPS = ", groups of tasks as units"
 SEED_METHOD = "SD between trainings without the noise of tasks, pooled over arms"
 
@@ -109,12 +110,7 @@ class _ScopeTable:
     def __init__(self, arms: Sequence[Arm], scope: Scope, config: ReportConfig) -> None:
         self._arms, self._scope, self._config = arms, scope, config
         self._values: dict[str, list[ArmValues]] = {}
-        self._shares = {
-            arm.name: frozenset(
-                other.name for other in arms if other is not arm and share_trainings(arm, other)
-            )
-            for arm in arms
-        }
+        self._shares = shared_trainings(arms)
 
     def values(self, field: str) -> list[ArmValues]:
         """Those of all arms; the field `failed` is success, with broken episodes as failures."""
@@ -124,7 +120,7 @@ class _ScopeTable:
                 ArmValues(
                     arm.name,
                     scope_values(arm, self._scope, read, broken),
-                    arm.name != self._config.base,
+                    is_method(arm, self._config.base),
                     self._shares[arm.name],
                 )
                 for arm in self._arms
@@ -216,7 +212,8 @@ def _describe(
     )
 
     def difference(test: ClaimTest, sources: tuple[str, ...]) -> SourcedEstimate:
-        return sourced(test.difference, _method(test, config), sources)
+        known = test.difference.model_dump()
+        return SourcedEstimate(**known, method=_method(test, config), sources=sources)
 
     averages = {
         average: difference(table.test(pair, "success", average), statuses)
@@ -240,7 +237,7 @@ def _describe(
         p_value=found.p_equal,
         p_mid=found.p_mid,
         p_adjusted=judgment.p_adjusted,
-        num_trainings=(len(pair.arm.runs), len(pair.against.runs)),
+        num_trainings=found.num_runs,
         seed_sd=_seed_sd(found, config),
         tipping_seed_sd=found.tipping_sd,
         minimum_detectable=found.minimum_detectable(first_level),
@@ -270,5 +267,7 @@ def _method(found: ClaimTest, config: ReportConfig) -> str:
         "assumed": OVER_ASSUMED,
         "checkpoints": OVER_CHECKPOINTS,
     }
-    over = OVER_GROUPS if config.generalize_over == "group" else ""
-    return methods[found.claim] + over
+    if config.generalize_over != "group":
+        return methods[found.claim]
+    # The signs of groups are not flipped.
+    return (OVER_TASKS if found.claim == "checkpoints" else methods[found.claim]) + OVER_GROUPS

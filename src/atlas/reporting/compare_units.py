@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.reporting.arms import Arm
+from atlas.reporting.arms import Arm, is_method
 from atlas.reporting.claim_settings import Average
 from atlas.reporting.claim_tests import ArmValues, ComparisonSettings, compare_values
 from atlas.reporting.compare_arms import OVER_CHECKPOINTS, OVER_METHODS
 from atlas.reporting.config import ReportConfig
+from atlas.reporting.identities import shared_trainings
 from atlas.reporting.measure import scope_sources, sourced
 from atlas.reporting.report import Scope, UnitArm, UnitReport
 from atlas.reporting.scopes import scope_values, task_labels
@@ -53,9 +54,15 @@ def _compare(arms: Sequence[Arm], scope: Scope, config: ReportConfig) -> Iterato
     units = _units(arms[0], scope, "groups" if kind == "group" else "environments")
     if len(set(units)) < 2:
         return
+    shares = shared_trainings(arms)
     columns = [
         _Column(
-            ArmValues(arm.name, scope_values(arm, scope, "success"), arm.name != config.base),
+            ArmValues(
+                arm.name,
+                scope_values(arm, scope, "success"),
+                is_method(arm, config.base),
+                shares[arm.name],
+            ),
             scope_sources(arm, scope, "outcome.status"),
         )
         for arm in arms

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -102,10 +102,10 @@ class ReportConfig(ClaimSettings, ResultSettings):
         description="the arm that the headline is about; if none, the first arm that is "
         "neither reference nor base",
     )
-    registration: str | None = Field(
+    design: dict[str, Any] | None = Field(
         default=None,
-        description="digest of the design, as `atlas run` writes it into the manifests of the "
-        "trainings; the report says whether they are the same",
+        description="the design of the experiment, as `atlas run` registers it; the report says "
+        "whether its trainings were started under this design, and whether it follows it",
     )
     design_changes: tuple[str, ...] = Field(
         default=(),

@@ -8,7 +8,6 @@ from atlas.presenting.table import Cell, RowGroup, Table, TableRow, Tone
 from atlas.presenting.wording import DASH, MAX_LABEL, share, thousands
 from atlas.reporting.failures import ENDING_KINDS, SIGNS, EndingKind, ScopeEndings, Sign, SignCount
 from atlas.reporting.report import ArmReport, Report
-from atlas.reporting.results.read_results import RESULTS
 from atlas.reporting.tables import arm_rows
 from atlas.reporting.verdicts import split_label
 from atlas.terminal.visible_text import one_line

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from atlas.records import CUT_STEPS, USAGE
-from atlas.reporting.arms import Arm
+from atlas.reporting.arms import Arm, is_method
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.episode_values import repeated_values
 from atlas.reporting.report import (
@@ -69,7 +69,7 @@ def measure_scope(arm: Arm, scope: Scope, config: ReportConfig) -> ScopeResult:
     """The success of `arm` on a scope: by each average, by training, and over repetitions."""
     values = scope_values(arm, scope, "success")
     sources = scope_sources(arm, scope, "outcome.status")
-    is_trained = arm.name != config.base and len(values) > 1
+    is_trained = is_method(arm, config.base) and len(values) > 1
     seeds = None
     if is_trained:
         seeds = estimate_seed_variance([values], scope_strata(arm, scope, config.average))

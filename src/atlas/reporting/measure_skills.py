@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atlas.reporting.arms import Arm, SkillScores
+from atlas.reporting.arms import Arm, SkillScores, is_method
 from atlas.reporting.claim_tests import ArmValues, ComparisonSettings, compare_values
 from atlas.reporting.compare_arms import OVER_CHECKPOINTS, OVER_METHODS
+from atlas.reporting.identities import shared_trainings
 from atlas.reporting.read_skills import ITEMS_FILE
 from atlas.reporting.report import SkillResult, SourcedEstimate
 from atlas.statistics.bootstrap import Floats
@@ -36,8 +37,9 @@ def measure_skills(
 def _measure(
     arm: Arm, known: Sequence[Arm], before: Arm | None, task: str, confidence: float
 ) -> SkillResult:
+    base, shares = before.name if before else None, shared_trainings(known)
     values = [
-        ArmValues(one.name, _values(one, task), before is None or one.name != before.name)
+        ArmValues(one.name, _values(one, task), is_method(one, base), shares[one.name])
         for one in known
     ]
     own = values[known.index(arm)]

@@ -18,6 +18,8 @@ from atlas.terminal.visible_text import one_line
 SAME_BUDGET = 0.05
 # An arm with at least this share of its steps supervised is not compared by budget.
 ALL_STEPS = 0.999
+# The input of a training that holds its trajectories.
+DATA = "trajectories"
 # A setting and its values are cut to this length.
 SETTING_CHARS = 40
 
@@ -107,6 +109,11 @@ def _unequal_settings(arms: Sequence[Arm]) -> Iterator[str]:
                 "The arms were not evaluated with the same settings on "
                 f"{split_label(split)}: {differing}."
             )
+    if len({one.digest or one.path for run in trainings if (one := run.inputs.get(DATA))}) > 1:
+        yield (
+            "Not all trainings had the same trajectories: a difference may come from these and not "
+            "from the selected steps."
+        )
     models = [training.inputs["model"] for training in trainings]
     if len({model.digest or model.path for model in models}) > 1:
         yield "The arms were not trained from the same model."

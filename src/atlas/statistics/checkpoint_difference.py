@@ -42,6 +42,7 @@ class CheckpointDifference:
         p_mid: the same with half of the probability of the observed outcome.
         tipping_sd: the standard deviation between training seeds above which the difference could
             be chance; None if neither was trained.
+        variance: of the difference, as in the interval.
         num_higher: tasks on which a is higher.
     """
 
@@ -49,6 +50,7 @@ class CheckpointDifference:
     p_exact: float | None = None
     p_mid: float | None = None
     tipping_sd: float | None = None
+    variance: float | None = None
     num_tasks: int = 0
     num_higher: int = 0
     num_lower: int = 0
@@ -90,6 +92,7 @@ def checkpoint_difference(
         p_exact=p_exact,
         p_mid=p_mid,
         tipping_sd=math.sqrt(left / runs) if runs else None,
+        variance=variance,
         num_tasks=tasks.each.size,
         num_higher=higher,
         num_lower=lower,

@@ -19,7 +19,7 @@ from atlas.statistics.bootstrap import TINY, Floats, check_confidence
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import as_runs
 from atlas.statistics.power import detectable_effect
-from atlas.statistics.student_t import t_p_value, t_quantile
+from atlas.statistics.student_t import t_of_p_value, t_p_value, t_quantile
 from atlas.statistics.task_differences import (
     Ints,
     TaskDifferences,
@@ -202,7 +202,7 @@ def crossed_difference(
     # No test of k tasks that differ can give less, if flipping their signs changes nothing.
     least = 2.0 ** (1 - higher - lower)
     if p_value < least < 1:
-        variance, p_value = (found / t_quantile(1 - least, degrees)) ** 2, least
+        variance, p_value = (found / t_of_p_value(least, degrees)) ** 2, least
     return replace(
         result,
         difference=limits_of(tasks, found, t_quantile(confidence, degrees) * math.sqrt(variance)),

@@ -80,9 +80,13 @@ def bootstrap_interval(
 
 
 def as_runs(values: ArrayLike) -> Floats:
-    """[T] or [R, T] -> [R, T]; a ValueError for another shape."""
+    """[T] or [R, T] -> [R, T]; a ValueError for another shape.
+
+    A run without any valid episode shows nothing and is left out, unless no run has one.
+    """
     array = np.asarray(values, dtype=np.float64)
     array = array[np.newaxis, :] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[0] == 0:
         raise ValueError(f"values of shape {np.shape(values)}: expected (tasks,) or (runs, tasks)")
-    return array
+    played = ~np.isnan(array).all(axis=1)
+    return array[played] if played.any() else array[:1]

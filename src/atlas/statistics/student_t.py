@@ -26,6 +26,17 @@ def t_quantile(confidence: float, degrees: float) -> float:
     return float(_special().stdtrit(degrees, share))
 
 
+def t_of_p_value(p_value: float, degrees: float) -> float:
+    """The t with this two-sided p-value, however small that is.
+
+    >>> round(t_of_p_value(0.05, 10), 3), round(t_of_p_value(2**-60, math.inf), 1)
+    (2.228, 8.9)
+    """
+    if math.isinf(degrees):
+        return -NormalDist().inv_cdf(p_value / 2)
+    return -float(_special().stdtrit(degrees, p_value / 2))
+
+
 def t_p_value(t: float, degrees: float) -> float:
     """The two-sided p-value of t.
 

@@ -40,7 +40,10 @@ class TaskDifferences:
     @property
     def mean(self) -> float | None:
         """The mean over tasks, or over strata that count alike; None without a task."""
-        return float(self.weights @ self.each) if self.each.size else None
+        if not self.each.size:
+            return None
+        # Rounding may put the mean of equal differences beside them.
+        return float(np.clip(self.weights @ self.each, self.each.min(), self.each.max()))
 
     @property
     def variance(self) -> float:
@@ -111,7 +114,7 @@ def pair_tasks(a: ArrayLike, b: ArrayLike, strata: Sequence[int] | None) -> Task
         )
     numbers = number_strata(strata, first.shape[1])
     both = ~(np.isnan(first).all(axis=0) | np.isnan(second).all(axis=0))
-    first, second = first[:, both], second[:, both]
+    first, second = as_runs(first[:, both]), as_runs(second[:, both])
     numbers = np.unique(numbers[both], return_inverse=True)[1]
     each = mean_per_task(first) - mean_per_task(second)
     return TaskDifferences(
