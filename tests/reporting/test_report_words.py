@@ -117,4 +117,4 @@ def test_steps_that_were_drawn_once_for_several_trainings_are_a_caution(
     edit_manifest(folders.paths["random"], redraw)
     edit_manifest(folders.paths["annotated"], feed)
     cautions = [note.text for note in read_built(folders, "fed").notes if "one draw" in note.text]
-    assert [text.partition(":")[0] for text in cautions] == ["Critical 30 %", "Random 30 %"]
+    assert [text.partition(":")[0] for text in cautions] == ["Critical 30 % and Random 30 %"]
