@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from atlas.errors import RunError
 from atlas.training import chosen_rows
 from atlas.training.available_memory import available_memory
 from atlas.training.checkpoint import RESUME_FOLDER
@@ -23,6 +24,7 @@ from atlas.training.chosen_rows import (
     choose_rows,
     keep_rows,
     memory_of_each,
+    rows_so_far,
 )
 from atlas.training.config import LONGEST_ROW, TrainConfig
 from atlas.training.dry_run import print_training_plan
@@ -186,6 +188,13 @@ def test_a_given_number_is_neither_chosen_nor_kept(tiny_model_folder: Path, tmp_
     found = keep_rows(config, "nowhere", schedule_of(9), "fp32", ALONE, tmp_path / "states")
     assert (found.micro_batch_tokens, found.reason) == (77, None)
     assert not (tmp_path / "states").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"micro_batch_tokens": "many"}', "[1]"])
+def test_a_choice_that_was_damaged_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.choice.json").write_text(text)
+    with pytest.raises(RunError, match=r"rows\.choice\.json cannot be read"):
+        rows_so_far(tmp_path)
 
 
 def test_compared_runs_have_the_same_rows(tiny_model_folder: Path, tmp_path: Path) -> None:
