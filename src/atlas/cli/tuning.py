@@ -69,8 +69,7 @@ def train(
             from atlas.training.dry_run import print_training_plan
 
             console = plain_console()
-            of_run = trajectories, selection, out, ranks.size
-            ranks.on_first(lambda: print_training_plan(console, config, *of_run))
+            print_training_plan(console, config, trajectories, selection, out, ranks)
             return
         manifest = train_agent(config, trajectories, selection, out)
         if ranks.is_first:

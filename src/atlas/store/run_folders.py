@@ -59,6 +59,7 @@ __all__ = [
     "Manifest",
     "Run",
     "check_folder",
+    "holds_work",
     "is_finished",
     "read_manifest",
     "relative_path",
@@ -213,6 +214,11 @@ def check_folder(path: Path, command: str, config: Config, inputs: Mapping[str, 
     """
     _refuse_foreign_folder(path)
     _earlier_run(path, _new_manifest(path, command, config, inputs), type(config), inputs, True)
+
+
+def holds_work(path: Path) -> bool:
+    """Whether the folder has a run with work, which the same command continues."""
+    return (path / MANIFEST_FILE).exists() and _holds_work(path)
 
 
 def _is_output(file: Path) -> bool:

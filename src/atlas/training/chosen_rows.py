@@ -7,20 +7,22 @@ core enough to do. If less memory is available, it is the longest row that fits.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from atlas.models.local.load import default_device
+from atlas.store.manifests import MANIFEST_FILE, parse_manifest
 from atlas.store.run_folders import CHOICE_SUFFIX
 from atlas.training.available_memory import available_memory
 from atlas.training.checkpoint import newest_state
 from atlas.training.config import LONGEST_ROW, TrainConfig
-from atlas.training.costs import PARTS_OF_ROWS, count_run_tokens, estimate_memory
+from atlas.training.costs import PARTS_OF_ROWS, Steps, count_run_tokens, estimate_memory
 from atlas.training.kept_choice import KeptChoice
 from atlas.training.model_shape import ModelShape, measure_shape
-from atlas.training.ranks import asks_for_shards, num_on_this_machine
+from atlas.training.ranks import Ranks, asks_for_shards
 from atlas.training.schedule import Schedule
 
 SHORTEST_ROW = 512
@@ -50,6 +52,17 @@ class ChosenRows:
     reason: str | None = None
 
 
+class MemoryOfEach(NamedTuple):
+    """How many processes a training has, and the bytes that each can take.
+
+    Attributes:
+        available: the least of all processes; None: not known.
+    """
+
+    num_ranks: int
+    available: float | None
+
+
 class Candidate(NamedTuple):
     """A length of rows, the bytes that it needs and the tokens that it runs."""
 
@@ -74,7 +87,7 @@ def keep_rows(
     location: str,
     schedule: Schedule,
     precision: str,
-    num_ranks: int,
+    memory: MemoryOfEach,
     folder: Path,
     shared: Path | None = None,
 ) -> ChosenRows:
@@ -88,45 +101,80 @@ def keep_rows(
     if config.engine.micro_batch_tokens != "auto":
         return ChosenRows(config.engine.micro_batch_tokens)
 
-    was_started = newest_state(folder) is not None
+    if (found := rows_so_far(folder)) is not None:
+        return kept_rows(folder).read_or_make(lambda: found)
 
     def choose() -> ChosenRows:
-        if was_started:
-            return ChosenRows(LONGEST_ROW, "the run was started before rows were chosen")
         shape = measure_shape(location, config)
-        return choose_rows(config, shape, schedule, precision, num_ranks)
+        return choose_rows(config, shape, schedule, precision, memory)
 
-    return kept_rows(folder, None if was_started else shared).read_or_make(choose)
+    return kept_rows(folder, shared).read_or_make(choose)
+
+
+def rows_so_far(folder: Path) -> ChosenRows | None:
+    """The rows of a run with states or with a choice; None if it may choose."""
+    if (kept := kept_rows(folder).read()) is not None or newest_state(folder) is None:
+        return kept
+    # Without a choice, the run was started with a number, which older versions always had.
+    engine = parse_manifest(folder.parent / MANIFEST_FILE).config.get("engine") or {}
+    number = engine.get("micro_batch_tokens")
+    size = number if isinstance(number, int) else LONGEST_ROW
+    return ChosenRows(size, "the run was started with this number")
+
+
+def memory_of_each(ranks: Ranks) -> MemoryOfEach:
+    """What each process can take. All ranks call it."""
+    machines = ranks.gather(platform.node())
+    num_here = machines.count(platform.node())
+    found = ranks.together(lambda: available_memory(default_device(), num_here))
+    known = [each for each in ranks.gather(found) if each is not None]
+    return MemoryOfEach(ranks.size, min(known, default=None))
+
+
+def problem_of_common_passes(shape: ModelShape, steps: Steps) -> str | None:
+    """Why no sequences share a pass, as far as the config of the model shows it."""
+    from atlas.training.engine.row_lengths import problem_of_lengths
+
+    longest = max(len(one.input_ids) for step in steps for one in step)
+    return problem_of_lengths(shape.fixed_length, longest) or shape.skipped_layers
+
+
+def with_own_passes(config: TrainConfig) -> TrainConfig:
+    """The config of what is computed if each sequence has a separate pass."""
+    off = dict.fromkeys(("packing", "shared_prompts", "last_layer", "recompute"), False)
+    engine = config.engine.model_copy(update=off)
+    return config.model_copy(update={"engine": engine, "micro_batch_size": 1})
 
 
 def choose_rows(
-    config: TrainConfig, shape: ModelShape, schedule: Schedule, precision: str, num_ranks: int
+    config: TrainConfig, shape: ModelShape, schedule: Schedule, precision: str, memory: MemoryOfEach
 ) -> ChosenRows:
     """The number that the config has, or what `auto` stands for here."""
     if config.engine.micro_batch_tokens != "auto":
         return ChosenRows(config.engine.micro_batch_tokens)
-    device = default_device()
+    if problem_of_common_passes(shape, schedule.examples):
+        config = with_own_passes(config)
+    device, num_ranks = default_device(), memory.num_ranks
     num_shards = num_ranks if asks_for_shards() and device != "cpu" else 1
     shares = [share for share in schedule.deal_out(num_ranks) if share]
     longest = max(shares, key=lambda share: max(len(one.input_ids) for one in share))
-    counted = [*shares[:COUNTED_STEPS], longest]
+    largest = max(shares, key=lambda share: sum(len(one.input_ids) for one in share))
+    counted = [*shares[:COUNTED_STEPS], longest, largest]
 
     def measure(size: int) -> Candidate:
         rows = with_rows(config, size)
         parts = [name for name in PARTS_OF_ROWS if getattr(rows.engine, name)]
-        memory = {
-            name: size / (num_shards if name in SHARDED else 1)
+        needed = sum(
+            size / (num_shards if name in SHARDED else 1)
             for name, size in estimate_memory(shape, rows, counted, precision).items()
-        }
-        return Candidate(size, sum(memory.values()), count_run_tokens(counted, rows, parts))
+        )
+        return Candidate(size, needed, count_run_tokens(counted, rows, parts))
 
     sizes = [LONGEST_ROW]
     while sizes[-1] // 2 >= SHORTEST_ROW:
         sizes.append(sizes[-1] // 2)
-    available = available_memory(device)
-    if available is not None and device == "cpu":
-        available /= num_on_this_machine()
-    return choose_candidate([*map(measure, sizes)], available, _enough_for_cores(device))
+    enough = _enough_for_cores(device)
+    return choose_candidate([*map(measure, sizes)], memory.available, enough)
 
 
 def _enough_for_cores(device: str) -> int:

@@ -12,15 +12,23 @@ from atlas.models.local.load import load_renderer, locate_model
 from atlas.rendering.colored_tokens import color_tokens
 from atlas.rendering.loss_mask import IGNORED_LABEL
 from atlas.store.readers import limits_of, read_selected
+from atlas.store.run_folders import holds_work
 from atlas.terminal.visible_text import print_text, print_whole, visible, visible_line
 from atlas.training.check_model import check_tokens, read_model_settings
 from atlas.training.checkpoint import RESUME_FOLDER
 from atlas.training.chosen_precision import choose_precision, kept_precision
-from atlas.training.chosen_rows import choose_rows, kept_rows, with_rows
+from atlas.training.chosen_rows import (
+    MemoryOfEach,
+    choose_rows,
+    memory_of_each,
+    problem_of_common_passes,
+    rows_so_far,
+    with_own_passes,
+    with_rows,
+)
 from atlas.training.config import EngineConfig, TrainConfig
 from atlas.training.costs import (
     Cost,
-    Steps,
     count_costs,
     estimate_memory,
     try_smaller_rows,
@@ -33,6 +41,7 @@ from atlas.training.examples import (
 )
 from atlas.training.model_shape import ModelShape, measure_shape
 from atlas.training.negative_weights import warn_of_negative_weights
+from atlas.training.ranks import Ranks
 from atlas.training.rates import rate_factors
 from atlas.training.schedule import Schedule, schedule_examples
 
@@ -45,13 +54,13 @@ def print_training_plan(
     trajectories: Path,
     selection: Path,
     out: Path | None = None,
-    num_ranks: int = 1,
+    ranks: Ranks | None = None,
 ) -> None:
     """Print examples, supervised tokens, operations with each saving, memory and an example.
 
     Args:
         out: the run folder. What a run there has chosen is shown instead of another choice.
-        num_ranks: processes of the training.
+        ranks: processes of the training. All call it, and rank 0 prints.
 
     Raises:
         RunError: a run folder is missing or unfinished, or the selection was made from other
@@ -60,7 +69,19 @@ def print_training_plan(
             of turn only.
         ModelError: the model has no config, no tokenizer or no usable chat template.
     """
+    ranks = ranks or Ranks()
+    memory = memory_of_each(ranks)
+    ranks.on_first(lambda: _print_plan(console, config, trajectories, selection, out, memory))
 
+
+def _print_plan(
+    console: Console,
+    config: TrainConfig,
+    trajectories: Path,
+    selection: Path,
+    out: Path | None,
+    available: MemoryOfEach,
+) -> None:
     def line(text: str) -> None:
         print_text(console, visible(text))
 
@@ -87,7 +108,8 @@ def print_training_plan(
     check_tokens(settings, built, config.model)
     schedule = schedule_examples(built.by_trajectory, config.epochs, config.batch_size, config.seed)
     steps = schedule.examples
-    states = None if out is None else out / RESUME_FOLDER
+    # Without any work, what was chosen is chosen again.
+    states = out / RESUME_FOLDER if out is not None and holds_work(out) else None
     precision, reasons = _precision_with_reason(config, place.location, states)
     shape = measure_shape(place.location, config)
     line(
@@ -109,19 +131,19 @@ def print_training_plan(
     )
     rates = f"{at_first} in the first step, at most {config.learning_rate:g}, {at_last} in the last"
     line(f"rate:        {rates if len(steps) > 1 else f'{at_first} in the only step'}")
-    if own_pass := _own_passes(shape, steps):
+    if own_pass := problem_of_common_passes(shape, steps):
         line(f"passes:      each sequence has a separate forward pass: {own_pass}")
-        off = dict.fromkeys(("packing", "shared_prompts", "last_layer", "recompute"), False)
-        engine = config.engine.model_copy(update=off)
-        config = config.model_copy(update={"engine": engine, "micro_batch_size": 1})
-    config, reasons = _with_chosen_rows(config, shape, schedule, precision, states, num_ranks)
+        config = with_own_passes(config)
+    config, reasons = _with_chosen_rows(config, shape, schedule, precision, states, available)
     for text in reasons:
         line(text)
     print_whole(console, _cost_table(count_costs(shape, config, steps), config.engine))
-    memory = estimate_memory(shape, config, steps, precision)
+    shares = [share for share in schedule.deal_out(available.num_ranks) if share]
+    memory = estimate_memory(shape, config, shares, precision)
     parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
-    line(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB ({parts})")
-    for smaller in try_smaller_rows(shape, config, steps, precision):
+    each = " for each process" if available.num_ranks > 1 else ""
+    line(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB{each} ({parts})")
+    for smaller in try_smaller_rows(shape, config, shares, precision):
         line(
             f"             about {smaller.memory / 2**30:.2f} GiB with engine.micro_batch_tokens="
             f"{smaller.micro_batch_tokens}, for {smaller.more:.0%} more tokens"
@@ -150,22 +172,15 @@ def _with_chosen_rows(
     schedule: Schedule,
     precision: str,
     states: Path | None,
-    num_ranks: int,
+    available: MemoryOfEach,
 ) -> tuple[TrainConfig, list[str]]:
     """The config with the rows of the run, and the line about how they were chosen if they were."""
-    kept = kept_rows(states).read() if config.engine.micro_batch_tokens == "auto" else None
-    rows = kept or choose_rows(config, shape, schedule, precision, num_ranks)
+    is_auto = config.engine.micro_batch_tokens == "auto"
+    kept = rows_so_far(states) if is_auto and states is not None else None
+    rows = kept or choose_rows(config, shape, schedule, precision, available)
     size = f"of up to {rows.micro_batch_tokens:,} tokens"
     line = f"rows:        {size}: {rows.reason}{KEPT if kept else ''}"
     return with_rows(config, rows.micro_batch_tokens), [] if rows.reason is None else [line]
-
-
-def _own_passes(shape: ModelShape, steps: Steps) -> str | None:
-    """Why no sequences share a pass, as far as the config shows it."""
-    from atlas.training.engine.row_lengths import problem_of_lengths
-
-    longest = max(len(one.input_ids) for step in steps for one in step)
-    return problem_of_lengths(shape.fixed_length, longest) or shape.skipped_layers
 
 
 def _describe(built: ExampleSet, config: TrainConfig) -> list[str]:

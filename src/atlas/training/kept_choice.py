@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
 
+from atlas.errors import RunError
 from atlas.store.record_files import write_text
 
 T = TypeVar("T")
@@ -58,7 +60,14 @@ class KeptChoice(Generic[T]):
         return self._write(own, self._read(common))
 
     def _read(self, file: Path) -> T:
-        return self.kind(**json.loads(file.read_text(encoding="utf-8")))
+        try:
+            return TypeAdapter(self.kind).validate_json(file.read_bytes())
+        except ValidationError as error:
+            raise RunError(
+                f"{file} cannot be read ({error.errors()[0]['msg']}). It has what `auto` stands "
+                "for in this run. Write it again (the run has printed it), or remove the run's "
+                "folder to start over."
+            ) from None
 
     @staticmethod
     def _write(file: Path, chosen: T) -> T:

@@ -126,11 +126,6 @@ class Ranks:
         return values
 
 
-def num_on_this_machine() -> int:
-    """How many processes of the training the launcher started on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
 def asks_for_shards() -> bool:
     """Whether the launcher asks for FSDP, as `accelerate launch` passes it on."""
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")

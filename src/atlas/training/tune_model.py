@@ -20,7 +20,7 @@ from atlas.models.local.load import (
 from atlas.terminal.progress import Bar, say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.chosen_precision import keep_precision
-from atlas.training.chosen_rows import keep_rows, with_rows
+from atlas.training.chosen_rows import keep_rows, memory_of_each, with_rows
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
 from atlas.training.objectives.base import make_objective, needs_of
@@ -82,8 +82,9 @@ def tune_model(
     precision = chosen.precision
     if chosen.reason is not None:
         say(f"precision: {precision}, because {chosen.reason}")
+    memory = memory_of_each(ranks)
     rows = ranks.of_first(
-        lambda: keep_rows(config, location, schedule, precision, ranks.size, states, shared_choices)
+        lambda: keep_rows(config, location, schedule, precision, memory, states, shared_choices)
     )
     if rows.reason is not None:
         say(f"rows of up to {rows.micro_batch_tokens:,} tokens: {rows.reason}")
