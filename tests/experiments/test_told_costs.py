@@ -21,7 +21,7 @@ from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 
 PUSH = "tests.environments.push:PushEnvironment"
-HERE = "tests.experiments.test_dry_run"
+HERE = "tests.experiments.test_told_costs"
 
 
 class NoSettings(Config):
