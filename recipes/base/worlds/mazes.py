@@ -1,6 +1,6 @@
 """Lessons of the maze: walks without a plan, what a position says, single moves.
 
-In most walks the goal that is told is where the walk happened to end.
+In most walks the goal is where the walk happened to end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from atlas.environments.paper.maze.grid import BACK, STEPS, Maze, Place, generat
 from worlds.common import Conversation, any_phrase, ask, play, request
 
 SIZES = ((3, 3, 1), (3, 4, 1), (4, 4, 1), (4, 5, 1), (5, 5, 2), (6, 6, 2))
-# The share of walks whose end is told as the goal.
+# The share of walks whose end is made the goal.
 TOLD_END = 0.6
 BUMPS = 0.06
 

@@ -1,6 +1,6 @@
 """Lessons of the planning puzzles: possible actions in any order, what holds, single actions.
 
-In most episodes the goal that is told is something that the random actions happened to bring about.
+In most episodes the goal is something that the random actions happened to bring about.
 """
 
 from __future__ import annotations
