@@ -62,7 +62,7 @@ DATA = {
     # Observations of AgentGym.
     "src/atlas/environments/paper/babyai/errands.py": r"there is no path",
     "src/atlas/environments/paper/maze/grid.py": r"There are no walls",
-    "recipes/base/worlds/common.py": r"what you are told",
+    "recipes/base/worlds/common.py": r"what you are told|I was told to",
     # Prompts whose digests are recorded in runs.
     "src/atlas/selection/judging/oracle_prompt.py": r"^2\. Summarise the plan",
     "src/atlas/selection/judging/rejection_prompt.py": (

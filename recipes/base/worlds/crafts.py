@@ -1,6 +1,6 @@
 """Lessons of TextCraft: any listed commands in any order, what a command takes, single actions.
 
-In some episodes the goal that is given is the item of a command that happened to be tried.
+In some episodes the goal is the item of a command that happened to be tried.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Lessons of the maze: walks without a plan, what a position says, single moves.
 
-In most walks the goal that is given is where the walk happened to end.
+In most walks the goal is where the walk happened to end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from atlas.environments.paper.maze.grid import BACK, STEPS, Maze, Place, generat
 from worlds.common import Conversation, any_phrase, ask, play, request
 
 SIZES = ((3, 3, 1), (3, 4, 1), (4, 4, 1), (4, 5, 1), (5, 5, 2), (6, 6, 2))
-# The share of walks whose end is given as the goal.
+# The share of walks whose end is made the goal.
 TOLD_END = 0.6
 BUMPS = 0.06
 
@@ -39,9 +39,9 @@ def names() -> tuple[str, ...]:
 def lessons(rng: random.Random) -> Iterator[Conversation]:
     """One walk, and questions and requests on its way."""
     maze = generate(rng, *rng.choice(SIZES))
-    ends_at_goal = rng.random() < TOLD_END
-    walk = _walk(rng, maze, rng.randint(2, 6) if ends_at_goal else rng.randint(6, 14))
-    if ends_at_goal:
+    is_told = rng.random() < TOLD_END
+    walk = _walk(rng, maze, rng.randint(2, 6) if is_told else rng.randint(6, 14))
+    if is_told:
         maze = replace(maze, goal=walk[-1][1])
         walk = walk[: 1 + next(i for i, (_, cell) in enumerate(walk) if cell == maze.goal)]
     prompt = MazeEnvironment(MazeConfig()).prompt

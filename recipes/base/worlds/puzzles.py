@@ -1,6 +1,6 @@
 """Lessons of the planning puzzles: possible actions in any order, what holds, single actions.
 
-In most episodes the goal that is given is something that the random actions brought about.
+In most episodes the goal is something that the random actions happened to bring about.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def lessons(rng: random.Random) -> Iterator[Conversation]:
     rules, problem = read_domain(kind.pddl, name), kind.generate(rng, False)
     puzzle = Puzzle(rules, problem)
     words = PuzzleWords(kind, rules, puzzle)
-    brings_it_about = rng.random() < TOLD_END
-    walk = _walk(rng, puzzle, rng.randint(1, 6) if brings_it_about else rng.randint(4, 9))
+    is_told = rng.random() < TOLD_END
+    walk = _walk(rng, puzzle, rng.randint(1, 6) if is_told else rng.randint(4, 9))
     goal: tuple[Fact, ...] = tuple(problem.goal)
-    if brings_it_about and (reached := _reached(puzzle, walk, GOAL_FACTS[name])):
+    if is_told and (reached := _reached(puzzle, walk, GOAL_FACTS[name])):
         goal = tuple(rng.sample(reached, min(len(reached), rng.randint(1, 2))))
     told = _mine(say_goal(kind, goal))
     state, steps, sayings = puzzle.init, [], _Sayings(rng, words, puzzle, goal)

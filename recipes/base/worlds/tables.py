@@ -1,6 +1,6 @@
 """Lessons of the SQL world: looking around, simple queries about anything, answers that they gave.
 
-In some episodes the question that is asked names the table and the column of the query itself.
+In some episodes the question names the table and the column of the query itself.
 """
 
 from __future__ import annotations
