@@ -321,6 +321,7 @@ def _train(
             "sentence": SENTENCES[selector],
             "asks_a_model": asked_model is not None and selector == "annotated",
             "model": asked_model,
+            "draws": selector in ("random", "complement"),
         }
         paths[selector] = write_run(
             select,

@@ -12,12 +12,10 @@ from typing import Any
 
 from atlas.records import CriticalStep, Outcome, Selection, Source, Task, Trajectory
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
-from atlas.reporting.report import Report
 from atlas.store.run_folders import Input, run_input
 from tests.reporting.synthetic_runs import (
     RunFolders,
     make_trajectory,
-    read_built,
     write_run,
 )
 
@@ -90,11 +88,6 @@ def make_suite_runs(
         **(settings or {}),
     )
     return RunFolders(root, config)
-
-
-def read_suite_report(folders: RunFolders, **changes: Any) -> Report:
-    """The report of `folders`, in a folder beside them."""
-    return read_built(folders, **changes)
 
 
 def _expert(index: int) -> Trajectory:

@@ -366,6 +366,20 @@ def test_no_sentence_promises_a_difference_above_all_points() -> None:
     assert power_text(1.2).startswith("no difference, however large, would be found")
 
 
+def test_a_registration_is_kept_in_any_order_of_seeds_and_if_it_is_older_than_a_setting() -> None:
+    names = ("all", "critical")
+    design = design_of(names)
+    design["arms"]["critical"]["seeds"] = [3, 1, 2]
+    for name in ("average", "generalize_over"):
+        older = {key: value for key, value in design.items() if key != name}
+        written = design_digest(older)
+        arms = [
+            arm(name, 0.35, 3, seed=seed, registration=written) for seed, name in enumerate(names)
+        ]
+        assert report_on(arms, design=older).claims.registration == "kept"
+        assert report_on(arms, design=older, average="groups").claims.registration == "changed"
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -102,7 +102,7 @@ def test_steps_that_were_drawn_once_for_several_trainings_are_a_caution(
     def edit(content: dict[str, Any]) -> None:
         content["summary"]["chosen_by"]["draws"] = False
 
-    # What the selection run says of itself counts, not the name of its selector.
+    # The selection run says it of itself.
     edit_manifest(folders.paths["random"], edit)
     assert not any("one draw" in note.text for note in read_built(folders, "again").notes)
 

@@ -21,8 +21,6 @@ from tests.processes import wait_for
 from tests.run_folders import write_trajectories
 
 SETTINGS = ["epochs=6", "batch_size=4", "learning_rate=1e-3", "save_every=3", "precision=fp32"]
-# A process that hangs can be asked where.
-EACH = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 # A rank that exits while these threads run is sometimes aborted, after all work is done.
 NO_THREADS = "threads of gloo at exit: []"
 PLAIN, SHARDED = "tests.training.atlas_and_threads", "tests.training.sharding_on_cpus"
@@ -73,6 +71,7 @@ def start(
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",
+            # A process that hangs can be asked where.
             "PYTHONFAULTHANDLER": "1",
             **(environment or {}),
         },

@@ -33,7 +33,6 @@ class KindTime:
     Attributes:
         left: seconds that the unfinished stages take, those with an estimate.
         num_unknown: unfinished stages that nothing finished is like.
-        episodes_left: episodes that the unfinished stages collect or play.
     """
 
     kind: str
@@ -42,7 +41,6 @@ class KindTime:
     spent: float = 0.0
     left: float = 0.0
     num_unknown: int = 0
-    episodes_left: int = 0
 
     @property
     def num_left(self) -> int:
@@ -90,9 +88,7 @@ def estimate_time(
         kind.spent += spent
         if manifest is not None and manifest.finished:
             kind.num_finished += 1
-            continue
-        kind.episodes_left += _episodes(stage.config.model_dump())
-        if (seconds := times.estimate(place, _size(stage.config))) is None:
+        elif (seconds := times.estimate(place, _size(stage.config))) is None:
             kind.num_unknown += 1
         else:
             kind.left += max(0.0, seconds - spent)

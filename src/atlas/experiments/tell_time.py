@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from atlas.experiments.estimate_time import KindTime, duration
 from atlas.presenting.table import Table, text_table
 
-COLUMNS = ("stages", "number", "finished", "spent", "left", "episodes left", "time left")
+COLUMNS = ("stages", "number", "finished", "spent", "left", "time left")
 NO_ESTIMATE = "not known"
 
 
@@ -20,7 +20,6 @@ def time_table(kinds: Sequence[KindTime]) -> Table:
             f"{kind.num_finished:,}",
             duration(kind.spent),
             f"{kind.num_left:,}",
-            f"{kind.episodes_left:,}" if kind.episodes_left else "",
             _time_left(kind),
         )
         for kind in kinds

@@ -60,13 +60,18 @@ def draw_estimate(axes: Axes, y: float, number: Estimate, style: MarkStyle, size
     """Draw a mark at the value on a line from low to high; nothing without a value."""
     if number.value is None:
         return
-    color = style.color
     if number.limits is not None:
         line: dict[str, Any] = {"linewidth": size * 0.34, "solid_capstyle": "round", "zorder": 3}
-        axes.plot(number.limits, [y, y], color=color, **line)
+        axes.plot(number.limits, [y, y], color=style.color, **line)
+    draw_mark(axes, float(number.value), y, style, size)
+
+
+def draw_mark(axes: Axes, x: float, y: float, style: MarkStyle, size: float) -> None:
+    """Draw the mark of a series at one place."""
+    color = style.color
     face, edge, edge_width = (PAPER, color, 0.24) if style.hollow else (color, PAPER, 0.13)
     axes.plot(
-        [number.value],
+        [x],
         [y],
         marker=style.mark,
         markersize=size * MARK_SIZES.get(style.mark, 1.0),

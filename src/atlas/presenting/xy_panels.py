@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from atlas.presenting.marks import (
     DOTTED,
     LABEL_CHARS,
-    MARK_SIZES,
     WIDTH,
     MarkStyle,
     add_axes,
     draw_legend,
+    draw_mark,
     mark_handle,
     new_figure,
     round_ticks,
 )
-from atlas.presenting.svg import INK, MUTED, PAPER, RULE, Plot, drawing, finish_plot
+from atlas.presenting.svg import INK, MUTED, RULE, Plot, drawing, finish_plot
 from atlas.presenting.wording import PERCENT
 from atlas.statistics.estimate import Estimate
 from atlas.terminal.visible_text import one_line
@@ -147,24 +147,11 @@ def _draw_series(axes: Axes, series: XYSeries, shift: float) -> None:
     if series.is_curve and len(points) > 1:
         xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
         axes.plot(xs, ys, color=style.color, linewidth=1.3, zorder=2)
-    face, edge, edge_width = (
-        (PAPER, style.color, 1.4) if style.hollow else (style.color, PAPER, 0.8)
-    )
     for x, y, limits in points:
         if limits is not None:
             line: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "round", "zorder": 3}
             axes.plot([x, x], limits, color=style.color, **line)
-        axes.plot(
-            [x],
-            [y],
-            marker=style.mark,
-            markersize=SIZE * MARK_SIZES.get(style.mark, 1.0),
-            color=style.color,
-            markerfacecolor=face,
-            markeredgecolor=edge,
-            markeredgewidth=edge_width,
-            zorder=4,
-        )
+        draw_mark(axes, x, y, style, SIZE)
 
 
 def _is_shown(point: XYPoint) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from atlas.errors import RunError
 from atlas.presenting.wording import join_words, points, thousands
@@ -26,8 +25,6 @@ COUNTED: dict[Average, str] = {
     "environments": "environments",
     "groups": "levels",
 }
-# Selectors that draw whatever their settings are. Others draw if they sample a model's answers.
-DRAWING = ("random", "complement", "pivot", "rollout-value")
 
 
 def claim_cautions(arms: Sequence[Arm], report: Report) -> Iterator[str]:
@@ -167,16 +164,7 @@ def _one_draw(arms: Sequence[Arm]) -> Iterator[str]:
 
 def _draws(run: Path, manifest: Manifest) -> bool:
     """Whether a selection would differ with another seed, or is fed by one that would."""
-    chosen_by = manifest.summary.get("chosen_by", {})
-    selector = manifest.config.get("selector")
-    settings: Mapping[str, Any] = selector if isinstance(selector, dict) else {"name": selector}
-    if "draws" in chosen_by:
-        is_drawn = bool(chosen_by["draws"])
-    else:
-        temperature = settings.get("temperature")
-        is_drawn = settings.get("name") in DRAWING or (
-            isinstance(temperature, int | float) and temperature > 0
-        )
+    is_drawn = bool(manifest.summary.get("chosen_by", {}).get("draws"))
     return is_drawn or any(_draws(*fed) for fed in _fed_by(run, manifest))
 
 

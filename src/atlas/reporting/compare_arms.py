@@ -6,6 +6,7 @@ against each control, and each arm against the base model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -76,6 +77,31 @@ def compare_arms(
     )
 
 
+def arm_values(
+    arms: Sequence[Arm],
+    scope: Scope,
+    base: str | None,
+    field: str = "success",
+    broken: float = math.nan,
+) -> list[ArmValues]:
+    """The values of all arms on a scope.
+
+    Args:
+        base: the arm of the untuned model.
+        broken: what an invalid episode counts as; NaN leaves it out.
+    """
+    shares = shared_trainings(arms)
+    return [
+        ArmValues(
+            arm.name,
+            scope_values(arm, scope, field, broken),
+            is_method(arm, base),
+            shares[arm.name],
+        )
+        for arm in arms
+    ]
+
+
 def measure_seed_noise(
     arms: Sequence[Arm], scopes: Sequence[Scope], config: ReportConfig
 ) -> tuple[SeedNoise, ...]:
@@ -110,21 +136,14 @@ class _ScopeTable:
     def __init__(self, arms: Sequence[Arm], scope: Scope, config: ReportConfig) -> None:
         self._arms, self._scope, self._config = arms, scope, config
         self._values: dict[str, list[ArmValues]] = {}
-        self._shares = shared_trainings(arms)
 
     def values(self, field: str) -> list[ArmValues]:
         """Those of all arms; the field `failed` is success, with broken episodes as failures."""
         if field not in self._values:
-            read, broken = ("success", 0.0) if field == "failed" else (field, float("nan"))
-            self._values[field] = [
-                ArmValues(
-                    arm.name,
-                    scope_values(arm, self._scope, read, broken),
-                    is_method(arm, self._config.base),
-                    self._shares[arm.name],
-                )
-                for arm in self._arms
-            ]
+            read, broken = ("success", 0.0) if field == "failed" else (field, math.nan)
+            self._values[field] = arm_values(
+                self._arms, self._scope, self._config.base, read, broken
+            )
         return self._values[field]
 
     def settings(self, average: Average, margin: float | None) -> ComparisonSettings:

@@ -12,15 +12,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.reporting.arms import Arm, is_method
+from atlas.reporting.arms import Arm
 from atlas.reporting.claim_settings import Average
 from atlas.reporting.claim_tests import ArmValues, ComparisonSettings, compare_values
-from atlas.reporting.compare_arms import OVER_CHECKPOINTS, OVER_METHODS
+from atlas.reporting.compare_arms import OVER_CHECKPOINTS, OVER_METHODS, arm_values
 from atlas.reporting.config import ReportConfig
-from atlas.reporting.identities import shared_trainings
 from atlas.reporting.measure import scope_sources, sourced
 from atlas.reporting.report import Scope, UnitArm, UnitReport
-from atlas.reporting.scopes import scope_values, task_labels
+from atlas.reporting.scopes import task_labels
 from atlas.statistics.improvement import probability_of_improvement
 from atlas.statistics.rates import success_rate
 
@@ -54,18 +53,9 @@ def _compare(arms: Sequence[Arm], scope: Scope, config: ReportConfig) -> Iterato
     units = _units(arms[0], scope, "groups" if kind == "group" else "environments")
     if len(set(units)) < 2:
         return
-    shares = shared_trainings(arms)
     columns = [
-        _Column(
-            ArmValues(
-                arm.name,
-                scope_values(arm, scope, "success"),
-                is_method(arm, config.base),
-                shares[arm.name],
-            ),
-            scope_sources(arm, scope, "outcome.status"),
-        )
-        for arm in arms
+        _Column(values, scope_sources(arm, scope, "outcome.status"))
+        for arm, values in zip(arms, arm_values(arms, scope, config.base), strict=True)
     ]
     against = next(one for one in columns if one.values.name == config.reference)
     for unit in dict.fromkeys(units):

@@ -7,20 +7,20 @@ mark and a solid interval, and the words beside the row say which it is.
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from atlas.presenting.marks import (
-    MARK_SIZES,
     WIDTH,
-    MarkStyle,
     add_axes,
+    draw_mark,
     name_column,
     name_rows,
     new_figure,
     round_ticks,
     write_title,
 )
-from atlas.presenting.svg import INK, MUTED, PAPER, RULE, Plot, drawing, finish_plot
+from atlas.presenting.svg import INK, MUTED, RULE, Plot, drawing, finish_plot
 from atlas.presenting.wording import MINUS, PERCENT, points, points_interval
 from atlas.reporting.arm_styles import styled_arms
 from atlas.reporting.claim_words import claim_text
@@ -107,7 +107,8 @@ def _draw_row(axes: Axes, place: int, row: ArmComparison, report: Report) -> str
             line |= {"linewidth": 1.4, "linestyle": DASHED}
         axes.plot(difference.limits, [place, place], color=style.color, **line)
     if difference.value is not None:
-        _draw_mark(axes, float(difference.value), place, style, is_filled=is_of_methods)
+        own = replace(style, hollow=not is_of_methods)
+        draw_mark(axes, float(difference.value), place, own, SIZE)
     width = axes.get_position().width * WIDTH
     edge = 1 + WORDS_MARGIN / width
     beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center_baseline"}
@@ -124,21 +125,6 @@ def _draw_row(axes: Axes, place: int, row: ArmComparison, report: Report) -> str
     beside["va"] = "center"
     axes.text(edge, place, "\n".join(shown), fontsize=7.2, color=INK, linespacing=1.15, **beside)
     return f"{pair_label(report, row)} {value} {interval}, {words}"
-
-
-def _draw_mark(axes: Axes, x: float, y: int, style: MarkStyle, is_filled: bool) -> None:
-    face, edge, width = (style.color, PAPER, 0.8) if is_filled else (PAPER, style.color, 1.4)
-    axes.plot(
-        [x],
-        [y],
-        marker=style.mark,
-        markersize=SIZE * MARK_SIZES.get(style.mark, 1.0),
-        color=style.color,
-        markerfacecolor=face,
-        markeredgecolor=edge,
-        markeredgewidth=width,
-        zorder=4,
-    )
 
 
 def _caption(report: Report, title: str) -> str:

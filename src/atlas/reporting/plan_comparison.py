@@ -113,7 +113,7 @@ class PlanConfig(Config):
         return self.difference or self.margin or 5.0
 
 
-class Design(Record):
+class PlannedSize(Record):
     """So many tasks and seeds per arm, and what they show. Differences are shares.
 
     `seconds` is the time of all trainings and evaluations; None if it is not known.
@@ -145,12 +145,12 @@ class ComparisonPlan(Record):
     task_variance: float
     seconds_per_training: float | None
     seconds_per_episode: float | None
-    designs: tuple[Design, ...]
-    enough: dict[int, Design]
+    designs: tuple[PlannedSize, ...]
+    enough: dict[int, PlannedSize]
     fewest_tasks: dict[int, int | None]
 
     @property
-    def cheapest(self) -> Design | None:
+    def cheapest(self) -> PlannedSize | None:
         """The design that is enough in the least time; None if no time is known."""
         timed = [(one.seconds, one) for one in self.enough.values() if one.seconds is not None]
         return min(timed, key=lambda pair: pair[0], default=(0.0, None))[1]
@@ -183,12 +183,12 @@ def plan_comparison(config: PlanConfig, pilot: Sequence[StrPath] = ()) -> Compar
     of_episode = _first(config.seconds_per_episode, known.seconds_per_episode, None)
     goal = config.goal / 100
 
-    def design(num_tasks: int, num_seeds: int) -> Design:
+    def design(num_tasks: int, num_seeds: int) -> PlannedSize:
         seconds = None
         if of_training is not None and of_episode is not None:
             one = of_training + config.splits * num_tasks * of_episode
             seconds = config.arms * num_seeds * one / config.processes
-        return Design(
+        return PlannedSize(
             num_tasks=num_tasks,
             num_seeds=num_seeds,
             minimum_detectable=minimum_detectable_difference(

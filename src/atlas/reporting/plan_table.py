@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from atlas.presenting.wording import DASH, seconds, thousands
-from atlas.reporting.plan_comparison import ComparisonPlan, Design
+from atlas.reporting.plan_comparison import ComparisonPlan, PlannedSize
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.power import MOST_SEEDS
 
@@ -20,7 +20,7 @@ def plan_table(plan: ComparisonPlan) -> Table:
     from rich.table import Table
 
     seeds = list(dict.fromkeys(design.num_seeds for design in plan.designs))
-    rows: dict[int, dict[int, Design]] = {}
+    rows: dict[int, dict[int, PlannedSize]] = {}
     for design in plan.designs:
         rows.setdefault(design.num_tasks, {})[design.num_seeds] = design
     table = Table(title=_title(plan), title_justify="left")
@@ -72,7 +72,7 @@ def _title(plan: ComparisonPlan) -> str:
     )
 
 
-def _cell(design: Design) -> str:
+def _cell(design: PlannedSize) -> str:
     # No two rates differ by more than 100 points.
     least = 100 * design.minimum_detectable
     return f"{100 * design.power:.0f} %  {f'{least:4.1f}' if least <= 100 else DASH:>4}"

@@ -43,8 +43,6 @@ PANELS_PER_ROW = 2
 # Heights and widths of the panels, in inches.
 TOP, BOTTOM, ROW_HEIGHT, VALUE_COLUMN, WORDS_COLUMN, PANEL_GAP = 0.32, 0.3, 0.31, 0.5, 1.42, 0.2
 WORDS_MARGIN = 0.14
-# Height of one arm in the plot of task groups, in inches, and the margin at the right.
-LANE, MARGIN = 0.135, 0.12
 
 
 def plot_success(report: Report) -> Plot | None:

@@ -41,16 +41,18 @@ def check_registration(arms: Sequence[Arm], config: ReportConfig) -> Registratio
 def _follows(design: Design, arms: Sequence[Arm], config: ReportConfig) -> bool:
     """Whether claims, arms with their seeds, and splits or entries are those of the design."""
     claims = config.model_dump(mode="json", include=set(ClaimSettings.model_fields))
+    # A design may be older than a setting.
+    registered = {**ClaimSettings().model_dump(mode="json"), **design}
     seeds = {
-        arm.name: [training.folder.manifest.config.get("seed") for training in arm.trainings]
+        arm.name: {training.folder.manifest.config.get("seed") for training in arm.trainings}
         for arm in arms
         if arm.trainings
     }
     return (
-        all(design.get(name) == value for name, value in claims.items())
+        all(registered[name] == value for name, value in claims.items())
         and design.get("reference") == config.reference
         and config.confidence == ReportConfig.model_fields["confidence"].default
-        and seeds == {name: arm["seeds"] for name, arm in design["arms"].items()}
+        and seeds == {name: {*arm["seeds"]} for name, arm in design["arms"].items()}
         and set(arms[0].runs[0].evaluations) == _played(design["evaluate"])
     )
 

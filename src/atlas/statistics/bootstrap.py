@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from atlas.statistics.estimate import Estimate
 
 CONFIDENCE = 0.95
-# Number of resamples for a statistic of sums.
-NUM_RESAMPLES = 2_000
 # Limits the memory of one block of resamples. It is constant, so the draws are the same everywhere.
 CHUNK_ELEMENTS = 2_000_000
 # Sums of floats may differ from 0 by a rounding error.

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Protocol
 
 from atlas.errors import ConfigError, DataError
-from atlas.kinds import Choice, Kind
+from atlas.kinds import Choice, Kind, NoConfig
 from atlas.reporting.results.result_file import ResultFile
 from atlas.reporting.results.samples import ResultLog
 
@@ -38,6 +38,13 @@ class ResultFormat(Protocol):
             DataError: the file cannot be read to its end.
         """
         ...
+
+
+class ResultFormatBase:
+    """A format without settings."""
+
+    def __init__(self, config: NoConfig) -> None:
+        pass
 
 
 def detect_result_format(file: ResultFile) -> str | None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from atlas.config import Config
 from atlas.errors import DataError
+from atlas.reporting.results.base import ResultFormatBase
 from atlas.reporting.results.result_file import ResultFile
 from atlas.reporting.results.samples import (
     ResultLog,
@@ -32,17 +32,8 @@ REWARD = "reward"
 TIMEOUT = "AgentTimeoutError"
 
 
-class HarborResultsConfig(Config):
-    """No settings."""
-
-
-class HarborResults:
+class HarborResults(ResultFormatBase):
     """Reads the trials of a job of Harbor."""
-
-    Config = HarborResultsConfig
-
-    def __init__(self, config: HarborResultsConfig) -> None:
-        self.config = config
 
     def matches(self, file: ResultFile) -> bool:
         if file.path.name != RESULT_FILE or file.shape not in ("object", "lines"):

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from atlas.config import Config
 from atlas.errors import DataError
 from atlas.records import Usage
 from atlas.reporting.results.archive import Archive
+from atlas.reporting.results.base import ResultFormatBase
 from atlas.reporting.results.json_parts import JsonText, read_elements
 from atlas.reporting.results.result_file import ResultFile
 from atlas.reporting.results.samples import (
@@ -51,17 +51,8 @@ OF_SPEED = (
 INPUT_TOKENS = ("input_tokens", "input_tokens_cache_read", "input_tokens_cache_write")
 
 
-class InspectResultsConfig(Config):
-    """No settings."""
-
-
-class InspectResults:
+class InspectResults(ResultFormatBase):
     """Reads the evaluation logs of Inspect."""
-
-    Config = InspectResultsConfig
-
-    def __init__(self, config: InspectResultsConfig) -> None:
-        self.config = config
 
     def matches(self, file: ResultFile) -> bool:
         if file.shape == "archive":

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atlas.config import Config
 from atlas.errors import DataError
+from atlas.reporting.results.base import ResultFormatBase
 from atlas.reporting.results.result_file import ResultFile
 from atlas.reporting.results.samples import (
     ResultLog,
@@ -33,17 +33,8 @@ SETTINGS = ("num_fewshot", "limit", "gen_kwargs", "fewshot_seed")
 PROMPT_SETTINGS = ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")
 
 
-class LMEvalResultsConfig(Config):
-    """No settings."""
-
-
-class LMEvalResults:
+class LMEvalResults(ResultFormatBase):
     """Reads the samples of the LM Evaluation Harness."""
-
-    Config = LMEvalResultsConfig
-
-    def __init__(self, config: LMEvalResultsConfig) -> None:
-        self.config = config
 
     def matches(self, file: ResultFile) -> bool:
         return {"doc_id", "doc", "filtered_resps"} <= file.first.keys()

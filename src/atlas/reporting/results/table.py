@@ -13,8 +13,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from atlas.config import Config
 from atlas.errors import DataError
+from atlas.reporting.results.base import ResultFormatBase
 from atlas.reporting.results.result_file import ResultFile
 from atlas.reporting.results.samples import (
     ResultLog,
@@ -36,17 +36,8 @@ DEFAULT_SPLIT = "results"
 MAX_DIGITS = 16
 
 
-class TableResultsConfig(Config):
-    """No settings."""
-
-
-class TableResults:
+class TableResults(ResultFormatBase):
     """Reads a table with a row for each episode, as JSON Lines or CSV."""
-
-    Config = TableResultsConfig
-
-    def __init__(self, config: TableResultsConfig) -> None:
-        self.config = config
 
     def matches(self, file: ResultFile) -> bool:
         columns = set(file.columns or file.first)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from atlas.config import Config
 from atlas.errors import DataError
+from atlas.reporting.results.base import ResultFormatBase
 from atlas.reporting.results.result_file import ResultFile
 from atlas.reporting.results.samples import (
     ResultLog,
@@ -35,17 +35,8 @@ _DOMAIN = re.compile(r"# (\w+) agent policy", re.IGNORECASE)
 SETTINGS = ("max_steps", "max_errors")
 
 
-class TauResultsConfig(Config):
-    """No settings."""
-
-
-class TauResults:
+class TauResults(ResultFormatBase):
     """Reads results of tau-bench and tau2-bench."""
-
-    Config = TauResultsConfig
-
-    def __init__(self, config: TauResultsConfig) -> None:
-        self.config = config
 
     def matches(self, file: ResultFile) -> bool:
         first = file.first

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from atlas.config import Config
 from atlas.errors import DataError
+from atlas.reporting.results.base import ResultFormatBase
 from atlas.reporting.results.result_file import ResultFile
 from atlas.reporting.results.samples import (
     ResultLog,
@@ -41,17 +41,8 @@ LIMITS = (
 SETTINGS = ("env_args", "sampling_args", "rollouts_per_example", "num_examples", "shuffle_seed")
 
 
-class VerifiersResultsConfig(Config):
-    """No settings."""
-
-
-class VerifiersResults:
+class VerifiersResults(ResultFormatBase):
     """Reads results and traces of verifiers and prime-rl."""
-
-    Config = VerifiersResultsConfig
-
-    def __init__(self, config: VerifiersResultsConfig) -> None:
-        self.config = config
 
     def matches(self, file: ResultFile) -> bool:
         row = file.first
