@@ -24,7 +24,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.reporting.claim_tests import ArmValues, ComparisonSettings, compare_values
+from atlas.reporting.claims.compare_values import ArmValues, ComparisonSettings, compare_values
 from atlas.statistics.checkpoint_difference import checkpoint_difference
 from atlas.statistics.crossed_difference import crossed_difference, estimate_seed_variance
 from atlas.statistics.group_difference import group_difference, group_seed_variance

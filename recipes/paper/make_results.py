@@ -19,12 +19,12 @@ from pathlib import Path
 
 from atlas.errors import AtlasError
 from atlas.presenting.wording import DASH, p_text, percent, percent_interval, points_interval
-from atlas.reporting.claim_words import claim_text
-from atlas.reporting.paper_figures import PAPER
-from atlas.reporting.paper_table import paper_pairs
+from atlas.reporting.claims.verdicts import difference_text, plain_points, split_label
+from atlas.reporting.claims.words import claim_text
+from atlas.reporting.page.paper_figures import PAPER
+from atlas.reporting.page.paper_table import paper_pairs
 from atlas.reporting.read_report import read_report
 from atlas.reporting.report import ArmComparison, ArmReport, Report, ScopeResult
-from atlas.reporting.verdicts import difference_text, plain_points, split_label
 from atlas.statistics.estimate import Estimate
 from atlas.store.run_folders import read_manifest
 

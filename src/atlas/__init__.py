@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from atlas.records import Trajectory as Trajectory
     from atlas.reporting.build_report import build_report as build_report
     from atlas.reporting.config import ReportConfig as ReportConfig
-    from atlas.reporting.plan_comparison import PlanConfig as PlanConfig
-    from atlas.reporting.plan_comparison import plan_comparison as plan_comparison
+    from atlas.reporting.planning.plan_comparison import PlanConfig as PlanConfig
+    from atlas.reporting.planning.plan_comparison import plan_comparison as plan_comparison
     from atlas.reporting.selections.compare_selections import CompareConfig as CompareConfig
     from atlas.reporting.selections.compare_selections import (
         compare_selections as compare_selections,
@@ -94,7 +94,7 @@ _MODULE_OF = {
         ),
         "atlas.reporting.build_report": "build_report",
         "atlas.reporting.config": "ReportConfig",
-        "atlas.reporting.plan_comparison": "PlanConfig plan_comparison",
+        "atlas.reporting.planning.plan_comparison": "PlanConfig plan_comparison",
         "atlas.reporting.selections.compare_selections": (
             "CompareConfig compare_selections read_comparison"
         ),

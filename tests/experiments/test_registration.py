@@ -17,7 +17,7 @@ from atlas.experiments.plan_experiment import ExperimentPlan, plan_experiment
 from atlas.experiments.registration import register_design
 from atlas.experiments.run_stages import run_stages
 from atlas.experiments.tell_registration import tell_registration
-from atlas.reporting.registrations import design_digest
+from atlas.reporting.claims.registrations import design_digest
 from atlas.store.manifests import parse_manifest
 from atlas.store.run_folders import read_manifest
 from tests.training.small_runs import make_runs

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from atlas.presenting.page import render_page
 from atlas.presenting.table import Cell
-from atlas.reporting.arm_styles import page_marks
-from atlas.reporting.document import Document, write_document
+from atlas.reporting.page.arm_styles import page_marks
+from atlas.reporting.page.document import Document, write_document
+from atlas.reporting.page.tables import format_main_table
+from atlas.reporting.page.write_markdown import write_markdown
 from atlas.reporting.report import Report
-from atlas.reporting.tables import format_main_table
-from atlas.reporting.write_markdown import write_markdown
 from tests.reporting.made_arms import make_arm, report_on
 
 pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
@@ -115,7 +115,7 @@ def forms_of(document: Document) -> dict[str, str]:
     """The report as people and programs read it."""
     report = document.report
     page = render_page(
-        "atlas.reporting",
+        "atlas.reporting.page",
         "report.html.j2",
         title=report.title,
         sections=document.sections,

@@ -11,11 +11,11 @@ import pytest
 
 from atlas.errors import RunError
 from atlas.reporting.arms import Arm
-from atlas.reporting.claim_settings import ClaimSettings, PrimaryComparison
-from atlas.reporting.claim_tests import ArmValues, ComparisonSettings, compare_values
-from atlas.reporting.registrations import design_digest
+from atlas.reporting.claims.compare_values import ArmValues, ComparisonSettings, compare_values
+from atlas.reporting.claims.registrations import design_digest
+from atlas.reporting.claims.settings import ClaimSettings, PrimaryComparison
+from atlas.reporting.claims.verdicts import power_text, verdict_text, verdict_tone
 from atlas.reporting.report import ArmComparison, Report
-from atlas.reporting.verdicts import power_text, verdict_text, verdict_tone
 from atlas.statistics.checkpoint_difference import checkpoint_difference
 from tests.reporting.made_arms import make_arm, report_on
 

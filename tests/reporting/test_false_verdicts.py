@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atlas.reporting.compare_arms import compare_arms
+from atlas.reporting.claims.compare_arms import compare_arms
 from atlas.reporting.config import ReportConfig
 from atlas.reporting.scopes import find_scopes
 from tests.reporting.made_arms import make_arm

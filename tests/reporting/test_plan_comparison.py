@@ -13,10 +13,10 @@ from rich.console import Console
 from atlas.config import load_config
 from atlas.errors import ConfigError, RunError
 from atlas.reporting.build_report import build_report
-from atlas.reporting.claim_tests import FEWEST_TRAININGS
+from atlas.reporting.claims.compare_values import FEWEST_TRAININGS
 from atlas.reporting.config import ArmConfig, ReportConfig
-from atlas.reporting.plan_comparison import ComparisonPlan, PlanConfig, plan_comparison
-from atlas.reporting.plan_table import plan_lines, plan_table
+from atlas.reporting.planning.plan_comparison import ComparisonPlan, PlanConfig, plan_comparison
+from atlas.reporting.planning.plan_table import plan_lines, plan_table
 from tests.reporting.synthetic_runs import RunFolders
 
 pytest.importorskip("scipy", reason="the report extra is not installed")

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from atlas.reporting.arm_styles import styled_arms
+from atlas.reporting.page.arm_styles import styled_arms
 from atlas.reporting.report import Report
 from tests.reporting.synthetic_runs import RunFolders
 

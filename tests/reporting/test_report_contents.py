@@ -12,12 +12,12 @@ import pytest
 
 from atlas.errors import RunError
 from atlas.reporting.build_report import build_report
-from atlas.reporting.curves import budget_curves
-from atlas.reporting.paper_figures import PAPER_ROWS
-from atlas.reporting.paper_table import paper_pairs
+from atlas.reporting.measures.curves import budget_curves
+from atlas.reporting.measures.training_method import TrainingMethod
+from atlas.reporting.page.paper_figures import PAPER_ROWS
+from atlas.reporting.page.paper_table import paper_pairs
+from atlas.reporting.page.unit_tables import unit_table
 from atlas.reporting.report import Report
-from atlas.reporting.training_method import TrainingMethod
-from atlas.reporting.unit_tables import unit_table
 from tests.reporting.conftest import SUITE_ARMS
 from tests.reporting.synthetic_runs import RunFolders, read_built
 from tests.reporting.synthetic_suites import SKILLS, MadeArm, make_suite_runs

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from atlas.reporting.number_rows import COLUMNS
+from atlas.reporting.page.number_rows import COLUMNS
+from atlas.reporting.page.write_csv import csv_text
 from atlas.reporting.report import Report
-from atlas.reporting.write_csv import csv_text
 from tests.reporting.synthetic_runs import RunFolders
 
 pytest.importorskip("matplotlib", reason="the plots need the extra `report`")

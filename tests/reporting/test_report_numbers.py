@@ -17,10 +17,10 @@ from atlas.evaluation.metrics import summarize_episodes
 from atlas.presenting.wording import DASH, PERCENT
 from atlas.records import CRITICAL_KINDS
 from atlas.reporting.arms import Arm
-from atlas.reporting.budgets import measure_silencing
 from atlas.reporting.config import ArmRun
+from atlas.reporting.measures.budgets import measure_silencing
+from atlas.reporting.page.training_tables import silencing_table
 from atlas.reporting.report import Report
-from atlas.reporting.training_tables import silencing_table
 from atlas.store.run_folders import read_manifest
 from tests.reporting.synthetic_runs import RunFolders, read_built
 

@@ -13,8 +13,8 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from atlas.reporting.page.tables import format_main_table
 from atlas.reporting.report import Report
-from atlas.reporting.tables import format_main_table
 from tests.reporting.synthetic_runs import RunFolders, read_built
 
 pytest.importorskip("matplotlib", reason="the plots need the extra `report`")

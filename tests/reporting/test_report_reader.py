@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from atlas.reporting.forest_plot import plot_forest
-from atlas.reporting.plots import plot_success
+from atlas.reporting.page.forest_plot import plot_forest
+from atlas.reporting.page.plots import plot_success
 from atlas.reporting.report import Report
 from tests.reporting.made_arms import make_arm, report_on
 

@@ -20,7 +20,7 @@ from atlas.models.endpoints.endpoint import Censor
 from atlas.presenting.markdown import escape_markdown, markdown_table
 from atlas.presenting.page import render_page
 from atlas.presenting.table import terminal_table, text_table
-from atlas.reporting.document import ReportSection
+from atlas.reporting.page.document import ReportSection
 from atlas.terminal.visible_text import one_line, print_whole, shortened, visible, visible_line
 from atlas.training.model_card import _code
 from atlas.trajectories.import_report import _plain as plain

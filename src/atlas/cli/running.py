@@ -35,8 +35,8 @@ def run(
     from atlas.experiments.tell_time import tell_time, time_left, time_table
     from atlas.experiments.tell_work import tell_work
     from atlas.presenting.table import terminal_table
+    from atlas.reporting.page.tables import format_main_table
     from atlas.reporting.read_report import read_report
-    from atlas.reporting.tables import format_main_table
     from atlas.terminal.console import SafeConsole
     from atlas.terminal.visible_text import print_text, print_whole, visible
 

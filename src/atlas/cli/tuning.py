@@ -182,8 +182,8 @@ def plan(
     ] = None,
 ) -> None:
     """Say how many tasks and seeds a comparison needs, and what they cost."""
-    from atlas.reporting.plan_comparison import PlanConfig, plan_comparison
-    from atlas.reporting.plan_table import plan_lines, plan_table
+    from atlas.reporting.planning.plan_comparison import PlanConfig, plan_comparison
+    from atlas.reporting.planning.plan_table import plan_lines, plan_table
     from atlas.terminal.visible_text import print_text, print_whole, visible
 
     found = plan_comparison(read_config(PlanConfig, settings), pilot or ())

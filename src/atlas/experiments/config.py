@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from atlas.config import SPEED_ONLY, Config
 from atlas.environments.suite import Suite, read_suite
 from atlas.lookup import nearest
-from atlas.reporting.claim_settings import ClaimSettings
+from atlas.reporting.claims.settings import ClaimSettings
 from atlas.store.paths import name_fault
 
 # The arm name of the untuned model.

@@ -11,7 +11,7 @@ from typing import Any
 
 from atlas.config import Config, result_settings
 from atlas.experiments.config import ExperimentConfig
-from atlas.reporting.claim_settings import ClaimSettings
+from atlas.reporting.claims.settings import ClaimSettings
 from atlas.selection.select_steps import SelectConfig
 from atlas.training.train_agent import TrainConfig
 

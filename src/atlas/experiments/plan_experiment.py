@@ -26,8 +26,8 @@ from atlas.experiments.remake_report import remake_report
 from atlas.experiments.run_stages import Stage
 from atlas.models.local.load import locate_model
 from atlas.models.players import PLAYER
+from atlas.reporting.claims.registrations import Design
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
-from atlas.reporting.registrations import Design
 from atlas.reporting.selections.compare_selections import CompareConfig, compare_selections
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.run_folders import Manifest

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from atlas.errors import RunError
 from atlas.records import Record
-from atlas.reporting.registrations import Design, design_digest
+from atlas.reporting.claims.registrations import Design, design_digest
 from atlas.store.manifests import MANIFEST_FILE, Manifest, parse_manifest
 from atlas.store.record_files import write_text
 from atlas.training.train_agent import TrainConfig, train_agent

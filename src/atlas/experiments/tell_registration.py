@@ -11,7 +11,7 @@ from atlas.experiments.registration import (
     changes,
     started_otherwise,
 )
-from atlas.reporting.registrations import design_digest
+from atlas.reporting.claims.registrations import design_digest
 
 # Changes that are listed; the file has all of them.
 MAX_LISTED = 12

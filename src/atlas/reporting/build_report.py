@@ -17,26 +17,28 @@ from atlas.presenting.page import render_page
 from atlas.presenting.svg import for_file
 from atlas.presenting.wording import MAX_LABEL
 from atlas.records import Problem
-from atlas.reporting.arm_styles import page_marks
 from atlas.reporting.arms import Arm, RunFolder, repetitions_of
-from atlas.reporting.budgets import (
+from atlas.reporting.claims.compare_arms import compare_arms, measure_seed_noise
+from atlas.reporting.claims.compare_units import compare_units
+from atlas.reporting.claims.headline import write_findings, write_headline
+from atlas.reporting.claims.registrations import check_registration
+from atlas.reporting.config import ReportConfig
+from atlas.reporting.measures.budgets import (
     describe_method,
     measure_budget,
     measure_silencing,
     profile_selection,
 )
-from atlas.reporting.compare_arms import compare_arms, measure_seed_noise
-from atlas.reporting.compare_units import compare_units
-from atlas.reporting.config import ReportConfig
-from atlas.reporting.document import write_document
-from atlas.reporting.failures import ScopeEndings, count_endings
-from atlas.reporting.headline import write_findings, write_headline
-from atlas.reporting.measure import measure_scope, measure_split
-from atlas.reporting.measure_skills import measure_skills
-from atlas.reporting.notes import write_notes
+from atlas.reporting.measures.failures import ScopeEndings, count_endings
+from atlas.reporting.measures.measure import measure_scope, measure_split
+from atlas.reporting.measures.measure_skills import measure_skills
+from atlas.reporting.notes.write_notes import write_notes
 from atlas.reporting.origins import describe_origins
+from atlas.reporting.page.arm_styles import page_marks
+from atlas.reporting.page.document import write_document
+from atlas.reporting.page.write_csv import write_tables
+from atlas.reporting.page.write_markdown import PLOTS_FOLDER, write_markdown
 from atlas.reporting.read_arms import read_arms
-from atlas.reporting.registrations import check_registration
 from atlas.reporting.report import (
     REPORT_FILE,
     ArmReport,
@@ -49,8 +51,6 @@ from atlas.reporting.report import (
 from atlas.reporting.results.find_results import input_of
 from atlas.reporting.results.read_results import RESULTS
 from atlas.reporting.scopes import find_scopes
-from atlas.reporting.write_csv import write_tables
-from atlas.reporting.write_markdown import PLOTS_FOLDER, write_markdown
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import Manifest, relative_path, run_input, start_run
 from atlas.terminal.visible_text import one_line
@@ -79,7 +79,7 @@ def build_report(config: ReportConfig, out: StrPath) -> Manifest:
         for plot in document.plots:
             write_text(out / PLOTS_FOLDER / f"{plot.name}.svg", for_file(plot.svg))
         page = render_page(
-            "atlas.reporting",
+            "atlas.reporting.page",
             "report.html.j2",
             title=report.title,
             sections=document.sections,

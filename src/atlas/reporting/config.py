@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from atlas.config import Config, StrPath
 from atlas.lookup import nearest
-from atlas.reporting.claim_settings import ClaimSettings
+from atlas.reporting.claims.settings import ClaimSettings
 from atlas.reporting.results.settings import ResultSettings
 from atlas.store.run_folders import relative_path
 

@@ -27,7 +27,7 @@ from atlas.reporting.arms import (
 )
 from atlas.reporting.config import SKILLS_COMMAND, ArmConfig, ReportConfig
 from atlas.reporting.identities import identities_of, refuse_same_trainings
-from atlas.reporting.read_skills import check_skills, read_skills
+from atlas.reporting.measures.read_skills import check_skills, read_skills
 from atlas.reporting.report import LossCurve
 from atlas.reporting.results.read_results import read_result_arms
 from atlas.statistics.trajectory_summary import TrajectoryFacts

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Literal
 
 from atlas.records import CriticalKind, Record
-from atlas.reporting.claim_settings import Average
-from atlas.reporting.failures import ScopeEndings
-from atlas.reporting.position_bins import PositionBin
-from atlas.reporting.training_method import TrainingMethod
+from atlas.reporting.claims.settings import Average
+from atlas.reporting.measures.failures import ScopeEndings
+from atlas.reporting.measures.position_bins import PositionBin
+from atlas.reporting.measures.training_method import TrainingMethod
 from atlas.statistics.estimate import Estimate
 
 REPORT_FILE = "report.json"

@@ -12,9 +12,9 @@ import numpy as np
 
 from atlas.errors import RunError
 from atlas.reporting.arms import Arm, Evaluation
-from atlas.reporting.claim_settings import Average
+from atlas.reporting.claims.settings import Average
 from atlas.reporting.config import ReportConfig
-from atlas.reporting.episode_values import mean_values
+from atlas.reporting.measures.episode_values import mean_values
 from atlas.reporting.report import Scope
 from atlas.statistics.bootstrap import Floats
 from atlas.statistics.group_difference import FEWEST_GROUPS

@@ -8,7 +8,7 @@ import numpy as np
 
 from atlas.errors import DataError
 from atlas.records import CRITICAL_KINDS, Selection
-from atlas.reporting.position_bins import count_positions, part_of
+from atlas.reporting.measures.position_bins import count_positions, part_of
 from atlas.reporting.selections.selection_comparison import (
     PARTS,
     ComparedSelection,

@@ -6,7 +6,7 @@ from atlas.presenting.position_plot import PositionPanel, draw_positions
 from atlas.presenting.svg import BASE, CONTROLS, FOCUS, Plot
 from atlas.presenting.wording import KIND_LABELS
 from atlas.records import CriticalKind
-from atlas.reporting.position_bins import PositionBin
+from atlas.reporting.measures.position_bins import PositionBin
 from atlas.reporting.selections.selection_comparison import SelectionComparison
 
 # Steps without a kind are gray.

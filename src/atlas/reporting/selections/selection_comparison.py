@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from atlas.records import CriticalKind, Record
-from atlas.reporting.position_bins import PositionBin
+from atlas.reporting.measures.position_bins import PositionBin
 from atlas.statistics.agreement import Agreement
 from atlas.statistics.estimate import Estimate
 

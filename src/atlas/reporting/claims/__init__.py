@@ -1,0 +1,1 @@
+"""What may be claimed: differences of arms, verdicts as one family, and their words."""

@@ -1,0 +1,1 @@
+"""Episodes and trainings -> numbers: success, budgets, failures, base skills, curves."""

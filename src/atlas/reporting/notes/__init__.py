@@ -1,0 +1,1 @@
+"""What a reader must know to judge the numbers."""
