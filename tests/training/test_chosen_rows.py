@@ -24,7 +24,9 @@ from atlas.training.chosen_rows import (
     choose_rows,
     keep_rows,
     memory_of_each,
+    problem_of_memory,
     rows_so_far,
+    with_rows,
 )
 from atlas.training.config import LONGEST_ROW, TrainConfig
 from atlas.training.dry_run import print_training_plan
@@ -82,7 +84,25 @@ def test_where_nothing_fits_the_least_is_taken_and_the_reason_says_so() -> None:
     found = choose_candidate(SHARING, 2.0 * GIB, 1024)
     assert found.micro_batch_tokens == 1024
     assert "3.0 GiB of 2.0 GiB that are available" in str(found.reason)
-    assert "may run out of memory" in str(found.reason)
+    assert "shorter ones not less" in str(found.reason)
+
+
+@pytest.mark.parametrize("rows", ["auto", 512])
+def test_a_training_that_may_not_fit_warns_wherever_its_rows_come_from(
+    tiny_model_folder: Path, rows: int | str
+) -> None:
+    """Rows set by hand, shared by arms or kept for a resume were not chosen for this memory."""
+    config = quick(tiny_model_folder, engine={"micro_batch_tokens": rows})
+    shape, schedule = measure_shape(str(tiny_model_folder), config), schedule_of(300, 700)
+    chosen = choose_rows(config, shape, schedule, "fp32", ALONE)
+    config = with_rows(config, chosen.micro_batch_tokens)
+
+    def problem(available: float | None) -> str | None:
+        return problem_of_memory(config, shape, schedule, "fp32", MemoryOfEach(1, available))
+
+    assert problem(None) is None
+    assert problem(100 * GIB) is None
+    assert "may run out of memory" in str(problem(1e6))
 
 
 def test_what_is_chosen_fits_if_anything_does_and_is_never_slower_than_needed() -> None:
@@ -173,7 +193,7 @@ def test_rows_are_shorter_where_less_memory_is_available(
 ) -> None:
     config = auto(tiny_model_folder, micro_batch_size=None)
     shape, schedule = measure_shape(str(tiny_model_folder), config), schedule_of(*[400] * 30)
-    monkeypatch.setattr(chosen_rows, "_enough_for_cores", lambda _: LONGEST_ROW)
+    monkeypatch.setattr(chosen_rows, "_enough_for_cores", lambda: LONGEST_ROW)
     sizes = []
     for available in (100.0 * GIB, 0.62 * GIB, 1.0):
         memory = MemoryOfEach(1, available)
@@ -212,7 +232,7 @@ def test_a_run_that_is_resumed_where_less_memory_is_available_gives_the_same_byt
 ) -> None:
     runs = make_runs(tmp_path)
     config = auto(tiny_model_folder, micro_batch_size=None, save_every=3)
-    monkeypatch.setattr(chosen_rows, "_enough_for_cores", lambda _: LONGEST_ROW)
+    monkeypatch.setattr(chosen_rows, "_enough_for_cores", lambda: LONGEST_ROW)
     whole = train_agent(config, *runs, tmp_path / "whole")
     assert whole.summary["micro_batch_tokens"] == LONGEST_ROW
     assert "that are available" in whole.summary["rows_reason"]

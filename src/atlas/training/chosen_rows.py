@@ -154,32 +154,66 @@ def choose_rows(
         return ChosenRows(config.engine.micro_batch_tokens)
     if problem_of_common_passes(shape, schedule.examples):
         config = with_own_passes(config)
-    device, num_ranks = default_device(), memory.num_ranks
-    num_shards = num_ranks if asks_for_shards() and device != "cpu" else 1
-    shares = [share for share in schedule.deal_out(num_ranks) if share]
-    longest = max(shares, key=lambda share: max(len(one.input_ids) for one in share))
-    largest = max(shares, key=lambda share: sum(len(one.input_ids) for one in share))
-    counted = [*shares[:COUNTED_STEPS], longest, largest]
+    counted = _counted_steps(schedule, memory.num_ranks)
 
     def measure(size: int) -> Candidate:
         rows = with_rows(config, size)
         parts = [name for name in PARTS_OF_ROWS if getattr(rows.engine, name)]
-        needed = sum(
-            size / (num_shards if name in SHARDED else 1)
-            for name, size in estimate_memory(shape, rows, counted, precision).items()
-        )
+        needed = _needed_memory(rows, shape, counted, precision, memory.num_ranks)
         return Candidate(size, needed, count_run_tokens(counted, rows, parts))
 
     sizes = [LONGEST_ROW]
     while sizes[-1] // 2 >= SHORTEST_ROW:
         sizes.append(sizes[-1] // 2)
-    enough = _enough_for_cores(device)
-    return choose_candidate([*map(measure, sizes)], memory.available, enough)
+    return choose_candidate([*map(measure, sizes)], memory.available, _enough_for_cores())
 
 
-def _enough_for_cores(device: str) -> int:
+def problem_of_memory(
+    config: TrainConfig, shape: ModelShape, schedule: Schedule, precision: str, memory: MemoryOfEach
+) -> str | None:
+    """That a training may run out of memory with the rows of its config; None if they fit.
+
+    Rows that were set by hand, shared with other runs or chosen before a resume were not chosen for
+    the memory that is available now.
+    """
+    if memory.available is None:
+        return None
+    if problem_of_common_passes(shape, schedule.examples):
+        config = with_own_passes(config)
+    counted = _counted_steps(schedule, memory.num_ranks)
+    needed = _needed_memory(config, shape, counted, precision, memory.num_ranks)
+    if needed * MARGIN <= memory.available:
+        return None
+    return (
+        f"the training may run out of memory: it needs about {needed / 2**30:.1f} GiB, and "
+        f"{memory.available / 2**30:.1f} GiB are available. A smaller engine.micro_batch_tokens, "
+        "gradient_checkpointing=true or lora may need less"
+    )
+
+
+def _counted_steps(schedule: Schedule, num_ranks: int) -> Steps:
+    """The first optimizer steps, and those with the longest sequence and with most tokens."""
+    shares = [share for share in schedule.deal_out(num_ranks) if share]
+    longest = max(shares, key=lambda share: max(len(one.input_ids) for one in share))
+    largest = max(shares, key=lambda share: sum(len(one.input_ids) for one in share))
+    return [*shares[:COUNTED_STEPS], longest, largest]
+
+
+def _needed_memory(
+    config: TrainConfig, shape: ModelShape, counted: Steps, precision: str, num_ranks: int
+) -> float:
+    """The bytes that each process is expected to need."""
+    is_sharded = asks_for_shards() and default_device() != "cpu"
+    num_shards = num_ranks if is_sharded else 1
+    return sum(
+        size / (num_shards if name in SHARDED else 1)
+        for name, size in estimate_memory(shape, config, counted, precision).items()
+    )
+
+
+def _enough_for_cores() -> int:
     """The shortest row that leaves no core without work."""
-    if device != "cpu":
+    if default_device() != "cpu":
         return LONGEST_ROW
     import torch
 
@@ -201,8 +235,7 @@ def choose_candidate(
         least = min(candidates, key=lambda one: (one.memory, -one.size))
         return ChosenRows(
             least.size,
-            f"they need about {least.memory / 2**30:.1f} GiB{here}, and shorter ones not less. "
-            "The training may run out of memory; gradient_checkpointing=true or lora need less",
+            f"they need about {least.memory / 2**30:.1f} GiB{here}, and shorter ones not less",
         )
     long_enough = [one for one in fits if one.size >= enough] or fits[:1]
     fewest = min(one.num_tokens for one in long_enough)

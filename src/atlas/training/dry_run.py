@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from atlas.training.chosen_rows import (
     choose_rows,
     memory_of_each,
     problem_of_common_passes,
+    problem_of_memory,
     rows_so_far,
     with_own_passes,
     with_rows,
@@ -138,22 +140,36 @@ def _print_plan(
     for text in reasons:
         line(text)
     print_whole(console, _cost_table(count_costs(shape, config, steps), config.engine))
-    shares = [share for share in schedule.deal_out(available.num_ranks) if share]
-    memory = estimate_memory(shape, config, shares, precision)
-    parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
-    each = " for each process" if available.num_ranks > 1 else ""
-    line(f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB{each} ({parts})")
-    for smaller in try_smaller_rows(shape, config, shares, precision):
-        line(
-            f"             about {smaller.memory / 2**30:.2f} GiB with engine.micro_batch_tokens="
-            f"{smaller.micro_batch_tokens}, for {smaller.more:.0%} more tokens"
-        )
+    for text in _memory_lines(shape, config, schedule, precision, available):
+        line(text)
     first = built.examples[0]
     line(f"\nthe first example, {visible_line(first.trajectory_id)}, supervised between ⟦ and ⟧:")
     tokens = color_tokens(renderer.tokenizer, first.input_ids, first.labels != IGNORED_LABEL)
     console.print(tokens, soft_wrap=True)
     if first.num_tail_tokens:
         line(f"({first.num_tail_tokens:,} tokens after the last one with loss are not run)")
+
+
+def _memory_lines(
+    shape: ModelShape,
+    config: TrainConfig,
+    schedule: Schedule,
+    precision: str,
+    available: MemoryOfEach,
+) -> Iterator[str]:
+    """The lines about the memory of each process, and what would need less."""
+    shares = [share for share in schedule.deal_out(available.num_ranks) if share]
+    memory = estimate_memory(shape, config, shares, precision)
+    parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
+    each = " for each process" if available.num_ranks > 1 else ""
+    yield f"memory:      about {sum(memory.values()) / 2**30:.2f} GiB{each} ({parts})"
+    if problem := problem_of_memory(config, shape, schedule, precision, available):
+        yield f"             {problem}"
+    for smaller in try_smaller_rows(shape, config, shares, precision):
+        yield (
+            f"             about {smaller.memory / 2**30:.2f} GiB with engine.micro_batch_tokens="
+            f"{smaller.micro_batch_tokens}, for {smaller.more:.0%} more tokens"
+        )
 
 
 def _precision_with_reason(

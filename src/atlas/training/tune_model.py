@@ -20,9 +20,16 @@ from atlas.models.local.load import (
 from atlas.terminal.progress import Bar, say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.chosen_precision import keep_precision
-from atlas.training.chosen_rows import keep_rows, memory_of_each, with_rows
+from atlas.training.chosen_rows import (
+    ChosenRows,
+    keep_rows,
+    memory_of_each,
+    problem_of_memory,
+    with_rows,
+)
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample
+from atlas.training.model_shape import measure_shape
 from atlas.training.objectives.base import make_objective, needs_of
 from atlas.training.objectives.guard import NegativeGuard
 from atlas.training.ranks import Ranks
@@ -82,12 +89,7 @@ def tune_model(
     precision = chosen.precision
     if chosen.reason is not None:
         say(f"precision: {precision}, because {chosen.reason}")
-    memory = memory_of_each(ranks)
-    rows = ranks.of_first(
-        lambda: keep_rows(config, location, schedule, precision, memory, states, shared_choices)
-    )
-    if rows.reason is not None:
-        say(f"rows of up to {rows.micro_batch_tokens:,} tokens: {rows.reason}")
+    rows = _choose_rows(config, location, schedule, precision, states, ranks, shared_choices)
     config = with_rows(config, rows.micro_batch_tokens)
     arguments = ranks.together(lambda: _trainer_arguments(transformers, config, precision, out))
     transformers.set_seed(config.seed)
@@ -150,6 +152,29 @@ def tune_model(
     if commit := getattr(whole.config, "_commit_hash", None):
         summary["base_model_commit"] = commit
     return TunedModel(whole, weights, summary)
+
+
+def _choose_rows(
+    config: TrainConfig,
+    location: str,
+    schedule: Schedule,
+    precision: str,
+    states: Path,
+    ranks: Ranks,
+    shared: Path | None,
+) -> ChosenRows:
+    """The rows of the run, with a warning if they may need more memory than there is."""
+    memory = memory_of_each(ranks)
+    rows = ranks.of_first(
+        lambda: keep_rows(config, location, schedule, precision, memory, states, shared)
+    )
+    if rows.reason is not None:
+        say(f"rows of up to {rows.micro_batch_tokens:,} tokens: {rows.reason}")
+    config = with_rows(config, rows.micro_batch_tokens)
+    shape = measure_shape(location, config)
+    if problem := problem_of_memory(config, shape, schedule, precision, memory):
+        say(f"memory: {problem}")
+    return rows
 
 
 def _make_trainer(
