@@ -117,6 +117,19 @@ def test_what_does_not_decide_a_result_or_a_claim_is_not_part_of_the_design(
     assert design_digest(one.design) == design_digest(other.design)
 
 
+def test_the_order_of_arms_is_part_of_the_design_as_it_decides_the_focus(
+    tiny_model_folder: Path, trajectories: Path, tmp_path: Path
+) -> None:
+    names = {"all": {"selector": "all"}, "random": {"selector": "random"}}
+    more = {"more": {"selector": "random", "train": {"epochs": 2}}}
+    out = tmp_path / "out"
+    first = plan_of(tiny_model_folder, trajectories, out, arms={**names, **more})
+    registered = register_design(out, first.design)
+    second = plan_of(tiny_model_folder, trajectories, out, arms={**more, **names})
+    warned = "\n".join(tell_registration(second, registered))
+    assert "focus: random before, more now" in warned
+
+
 def test_each_training_has_the_digest_that_it_was_started_under(
     tiny_model_folder: Path, trajectories: Path, tmp_path: Path
 ) -> None:

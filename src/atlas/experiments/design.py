@@ -40,9 +40,13 @@ def describe_design(
         found = result_settings(config, with_names=True, with_defaults=with_defaults)
         return {key: value for key, value in found.items() if key not in without}
 
+    # The order of the arms decides which one the report compares with each control.
+    others = [arm for arm in config.arms if arm != config.reference]
+    focus = {"focus": others[0]} if others and with_defaults else {}
     return {
         **claims_of(config).model_dump(mode="json", exclude_defaults=not with_defaults),
         "reference": config.reference,
+        **focus,
         "trajectories": str(config.trajectories) if collected is None else settings(collected),
         "arms": {
             arm: {
