@@ -127,7 +127,7 @@ def test_the_order_of_arms_is_part_of_the_design_as_it_decides_the_focus(
     registered = register_design(out, first.design)
     second = plan_of(tiny_model_folder, trajectories, out, arms={**more, **names})
     warned = "\n".join(tell_registration(second, registered))
-    assert "focus: random before, more now" in warned
+    assert 'focus: "random" before, "more" now' in warned
 
 
 def test_each_training_has_the_digest_that_it_was_started_under(
