@@ -8,7 +8,6 @@ from typing import Any, get_args
 from urllib.parse import urlencode
 
 from atlas.errors import ConfigError
-from atlas.lookup import nearest
 from atlas.records import CRITICAL_KINDS, NO_KIND, OutcomeStatus
 
 # What a list can be sorted by; a minus before it reverses the order.
@@ -111,7 +110,7 @@ def _one_of(known: tuple[str, ...]) -> Callable[[str, str], str]:
     def read(name: str, value: str) -> str:
         if value not in known:
             raise ConfigError(
-                f"{name}='{value}', expected one of: {', '.join(known)}.{nearest(value, known)}"
+                f"{name}='{value}', expected one of: {', '.join(known)}. Correct the address."
             )
         return value
 

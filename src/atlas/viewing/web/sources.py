@@ -93,7 +93,15 @@ def open_sources(
             f"no trajectories to show: {reasons or 'the runs hold none'}. Give run folders of "
             "collect, import or evaluate, or what was made from them."
         )
-    return Sources(tuple(_with_keys(search.found)), tuple(search.problems))
+    sources = tuple(_with_keys(search.found))
+    digests = {source.digest for source in sources if source.kind == "trajectories"}
+    strays = [
+        Problem(where=short_path(one.path), reason="the trajectories that it was made from are not "
+                "among the runs that are shown. Give their run, too")
+        for one in sources
+        if one.kind == "selection" and one.made_from not in digests
+    ]
+    return Sources(sources, (*search.problems, *strays))
 
 
 def reread(source: Source) -> Source:
@@ -179,7 +187,7 @@ def _describe(path: Path, manifest: Manifest) -> Source:
         key=path.resolve().name,
         kind=kind,
         path=path,
-        title=f"{manifest.command} {short_path(path)}",
+        title="",
         command=manifest.command,
         file=path / name if name else None,
         digest=manifest.digest if manifest.finished else None,
@@ -224,12 +232,15 @@ def _name_of_import(path: Path) -> str:
 
 
 def _with_keys(found: Sequence[Source]) -> Iterator[Source]:
-    """The sources under unique keys: the folder's name, after those of its parents if needed."""
+    """The sources under unique keys: the folder's name, after that of its parent if needed."""
     taken: set[str] = set()
     for source in found:
         names = [source.key, f"{source.path.resolve().parent.name}-{source.key}"]
+        if (source.path.parent / MANIFEST_FILE).is_file():
+            # An entry of a suite has the name of its world.
+            del names[0]
         slugs = [re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")[:60] or "run" for name in names]
         numbered = (f"{slugs[-1]}-{number}" for number in range(2, len(found) + 2))
         key = next(one for one in (*slugs, *numbered) if one.lower() not in taken)
         taken.add(key.lower())
-        yield replace(source, key=key)
+        yield replace(source, key=key, title=source.title or f"{source.command} {key}")
