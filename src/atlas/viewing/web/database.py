@@ -33,7 +33,7 @@ create index if not exists by_task on trajectories (task, environment);
 create index if not exists by_outcome on trajectories (outcome);
 create index if not exists by_score on trajectories (ifnull(score, -1e308));
 create index if not exists by_steps on trajectories (steps);
-create virtual table if not exists words using fts5 (words, content='');
+create virtual table if not exists words using fts5 (body, content='');
 create table if not exists selections (
   source text not null, id text not null, offset integer not null, length integer not null,
   num integer not null, kinds integer not null, steps text not null, fault text

@@ -196,7 +196,7 @@ def _add_trajectories(
         ],
     )
     inside.executemany(
-        "insert into words (rowid, words) values (?, ?)",
+        "insert into words (rowid, body) values (?, ?)",
         [(first + place, entry.words) for place, entry in enumerate(entries)],
     )
 
