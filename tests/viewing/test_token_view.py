@@ -27,7 +27,11 @@ def select(trajectory: Trajectory, *indices: int) -> Selection:
     num = len(trajectory.steps)
     steps = tuple(CriticalStep(index=index) for index in indices)
     return Selection(
-        trajectory_id=trajectory.id, selector="test", num_steps=num, budget=num, critical_steps=steps
+        trajectory_id=trajectory.id,
+        selector="test",
+        num_steps=num,
+        budget=num,
+        critical_steps=steps,
     )
 
 

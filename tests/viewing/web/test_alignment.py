@@ -187,7 +187,7 @@ def test_broken_arguments_and_calls_without_partner_are_shown() -> None:
         ("Thought:\nHm.\n\nAction:\ngo north", "go north", "Hm."),
         ("go north", "go north", ""),
         ("I go north.", None, ""),
-        ("I think. Action: go north. Done.", "go north", "I think.. Done."),
+        ("I think of it. go north. Done.", "go north", "I think of it.\n\n. Done."),
     ],
 )
 def test_the_thought_is_what_is_said_beside_the_action(

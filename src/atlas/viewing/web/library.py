@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from sqlite3 import Row as Found
@@ -159,6 +159,15 @@ class Library:
             )
             for left, right in pairs
         )
+
+    def episodes(self, source_key: str, task_id: str | None = None) -> Iterator[Row]:
+        """All rows of one source, or those of one of its tasks, in the order of the run."""
+        self.source(source_key)
+        sql, values = "select * from trajectories where source = ?", [source_key]
+        if task_id is not None:
+            sql, values = f"{sql} and task = ?", [source_key, task_id]
+        connection = self._index.database.connection
+        return map(row_of, connection.execute(f"{sql} order by number", values).fetchall())
 
     def close(self) -> None:
         """Close the index."""

@@ -17,6 +17,7 @@ from atlas.viewing.web.pages.step_parts import (
     observation_text,
     thought_text,
 )
+from atlas.viewing.web.pages.text_view import limit_of_texts
 
 Difference = Literal["same", "action", "observation", "both", "left", "right"]
 DIFFERENCES: dict[Difference, str] = {
@@ -31,12 +32,21 @@ DIFFERENCES: dict[Difference, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One step of one of the two episodes."""
+    """One step of one of the two episodes.
+
+    `num_cut` counts the characters of a long observation that the page leaves out.
+    """
 
     index: int
     observation: Spans
     thought: str
     action: tuple[ActionPart, ...]
+    num_cut: int = 0
+
+    @property
+    def length(self) -> int:
+        """The characters of the observation that the page shows."""
+        return sum(len(span.text) for span in self.observation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,27 +141,36 @@ def _row(
     number: int, pair: Pair, left: Trajectory, right: Trajectory, keys: list[list[StepKey]]
 ) -> AlignedRow:
     place, other_place = pair
+    limit = limit_of_texts(len(left.steps) + len(right.steps))
     if place is None or other_place is None:
         lone = [
-            None if index is None else _lone_side(index, one.steps[index])
+            None if index is None else _lone_side(index, one.steps[index], limit)
             for index, one in ((place, left), (other_place, right))
         ]
         return AlignedRow(number, lone[0], lone[1], "left" if other_place is None else "right")
     one, other = left.steps[place], right.steps[other_place]
     key, other_key = keys[0][place], keys[1][other_place]
-    seen = compare_words(key.observation, other_key.observation)
+    seen = compare_words(key.observation[:limit], other_key.observation[:limit])
     done = compare_actions(one, other)
     return AlignedRow(
         number,
-        Side(place, seen[0], thought_text(one), done[0]),
-        Side(other_place, seen[1], thought_text(other), done[1]),
+        _side(place, one, seen[0], done[0], key, limit),
+        _side(other_place, other, seen[1], done[1], other_key, limit),
         _difference(key, other_key),
     )
 
 
-def _lone_side(index: int, step: Step) -> Side:
-    seen = plain_spans(observation_text(step.observation))
-    return Side(index, seen, thought_text(step), action_parts(step))
+def _lone_side(index: int, step: Step, limit: int) -> Side:
+    key = _key(step)
+    seen = plain_spans(key.observation[:limit])
+    return _side(index, step, seen, action_parts(step), key, limit)
+
+
+def _side(
+    index: int, step: Step, seen: Spans, done: tuple[ActionPart, ...], key: StepKey, limit: int
+) -> Side:
+    num_cut = max(0, len(key.observation) - limit)
+    return Side(index, seen, thought_text(step), done, num_cut)
 
 
 def _difference(key: StepKey, other: StepKey) -> Difference:

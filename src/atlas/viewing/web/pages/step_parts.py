@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,7 @@ from atlas.viewing.web.pages.changed_spans import (
     compare_words,
     write_value,
 )
-
-_OPENING = re.compile(r"\A\s*thought\s*:\s*", re.IGNORECASE)
-_CLOSING = re.compile(r"\s*\baction\s*:\s*\Z", re.IGNORECASE)
+from atlas.viewing.web.pages.response_parts import split_response
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +45,16 @@ def action_text(step: Step) -> str:
     calls = step.response.tool_calls
     if calls:
         return "\n".join(f"{call.name}({_sorted(call)})" for call in calls)
-    return (step.action if step.action is not None else step.response.content).strip()
+    known = (step.action or "").strip()
+    return known or split_response(step.response.content).action
 
 
 def thought_text(step: Step) -> str:
     """What the response says apart from its action."""
     response = step.response
-    said = response.content
-    if not response.tool_calls:
-        action = (step.action if step.action is not None else said).strip()
-        before, _, after = said.rpartition(action) if action else ("", "", said)
-        said = _CLOSING.sub("", before) + after.rstrip()
-    said = _OPENING.sub("", said).strip()
-    return "\n\n".join(filter(None, (response.reasoning, said)))
+    parts = split_response(response.content, step.action, bool(response.tool_calls))
+    said = (response.reasoning, parts.reasoning, parts.thought, parts.after)
+    return "\n\n".join(filter(None, said))
 
 
 def action_parts(step: Step) -> tuple[ActionPart, ...]:
