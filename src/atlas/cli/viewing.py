@@ -15,6 +15,7 @@ from atlas.errors import ConfigError
 if TYPE_CHECKING:
     from atlas.viewing.web.config import ViewConfig
     from atlas.viewing.web.library import Library
+    from atlas.viewing.web.meters import Meters
 
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 GIVEN_HELP = (
@@ -74,9 +75,20 @@ def _serve(library: Library, config: ViewConfig, first: Path, *, opens_browser: 
         for problem in library.problems:
             say(f"problem:   {problem.where}: {problem.reason}")
 
-    app = make_app(library, labels, config, access)
+    app = make_app(library, labels, config, access, _meters())
     serve(app, opened, address_of(opened, access), announce, opens_browser=opens_browser)
     say("stopped:   labels are saved.")
+
+
+def _meters() -> Meters:
+    """What measures tokens, with the objectives of training."""
+    from atlas.cli.token_meters import load_meter
+    from atlas.kinds import Choice
+    from atlas.training.objectives.base import OBJECTIVES
+    from atlas.viewing.web.meters import Meters
+
+    names = tuple(name for name in OBJECTIVES if name != "none")
+    return Meters(lambda model, name: load_meter(model, Choice(name or "none")), names)
 
 
 def _labels_beside(path: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from atlas.errors import AtlasError, first_line
 from atlas.viewing.web.context import AppContext
 from atlas.viewing.web.library import Library, NotFound
+from atlas.viewing.web.meters import PLAIN_METERS, Meters
 from atlas.viewing.web.render import make_render
 from atlas.viewing.web.security import Access, Guard
 
@@ -33,12 +34,17 @@ ROUTES = (
 
 
 def make_app(
-    library: Library, labels: LabelStore, config: ViewConfig, access: Access | None = None
+    library: Library,
+    labels: LabelStore,
+    config: ViewConfig,
+    access: Access | None = None,
+    meters: Meters = PLAIN_METERS,
 ) -> Guard:
     """The viewer as an ASGI application, with its guard around it.
 
     Args:
         access: who may ask; by default browsers on this machine.
+        meters: what measures tokens under a model; by default losses only.
     """
     from fastapi import FastAPI
     from fastapi.exceptions import RequestValidationError
@@ -48,7 +54,7 @@ def make_app(
     # The pages of FastAPI's own documentation load scripts of other sites.
     app = FastAPI(title="atlas view", docs_url=None, redoc_url=None, openapi_url=None)
     render = make_render(library=library, config=config)
-    context = AppContext(library, labels, config, render)
+    context = AppContext(library, labels, config, render, meters)
     for name in ROUTES:
         module = f"atlas.viewing.web.pages.{name}"
         if find_spec(module) is not None:

@@ -36,6 +36,12 @@ class ViewConfig(Config):
         description="hide what selectors chose until the annotator has labeled a trajectory",
     )
 
+    tokenizer: str | None = Field(
+        default=None,
+        description="whose tokens are shown first: a hub id, a model folder, or a run folder of "
+        "train",
+    )
+
     def needed_extras(self) -> tuple[str, ...]:
         """FastAPI and uvicorn."""
         return ("view",)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from atlas.viewing.web.config import ViewConfig
 from atlas.viewing.web.library import Library
+from atlas.viewing.web.meters import PLAIN_METERS, Meters
 
 if TYPE_CHECKING:
     from fastapi.responses import HTMLResponse
@@ -46,9 +47,13 @@ class Render(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """The runs, the labels of people, the settings, and the renderer of templates."""
+    """The runs, the labels of people, the settings, and the renderer of templates.
+
+    `meters` loads what measures tokens under a model.
+    """
 
     library: Library
     labels: LabelStore
     config: ViewConfig
     render: Render
+    meters: Meters = PLAIN_METERS
