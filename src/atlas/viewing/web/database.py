@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import finalize
 
 from atlas.errors import RunError
 
@@ -54,6 +55,8 @@ class Database:
         self.file = file
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
+        # A connection that nobody closed is a warning of Python 3.13.
+        finalize(self, _close, self._all)
         self.writing = threading.RLock()
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -96,5 +99,9 @@ class Database:
 
     def close(self) -> None:
         """Close the connections of all threads."""
-        while self._all:
-            self._all.pop().close()
+        _close(self._all)
+
+
+def _close(connections: list[sqlite3.Connection]) -> None:
+    while connections:
+        connections.pop().close()
