@@ -25,6 +25,22 @@ def write_label_file(path: Path, labelings: Iterable[Labeling]) -> Exported:
     """Write labels as JSON Lines, whole or not at all.
 
     Raises:
+        DataError: as `label_lines`.
+    """
+    labelings = list(labelings)
+    lines = label_lines(labelings)
+    write_records(path, lines)
+    return Exported(
+        num_labels=len(lines),
+        num_trajectories=len({label.trajectory_id for label in lines}),
+        num_unfinished=sum(not one.is_finished for one in labelings),
+    )
+
+
+def label_lines(labelings: Iterable[Labeling]) -> list[Label]:
+    """The lines of a file of labels.
+
+    Raises:
         DataError: two versions of one trajectory, with the same id and other steps, are labeled:
             the file names trajectories by id only.
     """
@@ -36,13 +52,7 @@ def write_label_file(path: Path, labelings: Iterable[Labeling]) -> Exported:
                 f"trajectory '{one.trajectory_id}' was labeled in two versions with different "
                 "steps, and a file of labels names it by its id only. Export the labels of one run."
             )
-    lines = [label for one in labelings for label in labels_of(one)]
-    write_records(path, lines)
-    return Exported(
-        num_labels=len(lines),
-        num_trajectories=len({label.trajectory_id for label in lines}),
-        num_unfinished=sum(not one.is_finished for one in labelings),
-    )
+    return [label for one in labelings for label in labels_of(one)]
 
 
 def labels_of(labeling: Labeling) -> Iterator[Label]:
