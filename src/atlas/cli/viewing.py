@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atlas.cli.app import LISTED, app, option, read_config
 from atlas.cli.closing_lines import say
 from atlas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from atlas.viewing.web.config import ViewConfig
+    from atlas.viewing.web.library import Library
 
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 GIVEN_HELP = (

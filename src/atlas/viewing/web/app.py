@@ -1,4 +1,4 @@
-"""The web application: `library + labels + settings -> FastAPI`."""
+"""The web application: `library + labels + settings -> ASGI application`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, first_line
 from atlas.viewing.web.context import AppContext
 from atlas.viewing.web.library import Library, NotFound
 from atlas.viewing.web.render import make_render
 from atlas.viewing.web.security import Access, Guard
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
+    from fastapi import Request
     from fastapi.responses import HTMLResponse
 
     from atlas.viewing.web.config import ViewConfig
@@ -39,8 +39,8 @@ def make_app(
     config: ViewConfig,
     access: Access | None = None,
     make_selection: MakeSelection | None = None,
-) -> FastAPI:
-    """The viewer as an ASGI application.
+) -> Guard:
+    """The viewer as an ASGI application, with its guard around it.
 
     Args:
         access: who may ask; by default browsers on this machine.
@@ -75,8 +75,14 @@ def make_app(
     def http(request: Request, error: Any) -> HTMLResponse:
         return page(request, error.status_code, str(error.detail))
 
+    def unknown(request: Request, error: Any) -> HTMLResponse:
+        reason = f"the viewer failed: {first_line(error)} ({type(error).__name__}). Load it again."
+        return page(request, 500, reason)
+
     app.add_exception_handler(AtlasError, known)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    app.add_middleware(Guard, access=access or Access())
-    return app
+    # uvicorn prints the traceback.
+    app.add_exception_handler(Exception, unknown)
+    # Around everything, so that answers to faults have the headers, too.
+    return Guard(app, access or Access())

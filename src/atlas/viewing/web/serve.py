@@ -14,7 +14,7 @@ from atlas.viewing.web.config import DEFAULT_PORT
 from atlas.viewing.web.security import TOKEN, Access
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 SECONDS_TO_START = 20.0
 # How long open requests may take after Ctrl-C.
@@ -51,7 +51,7 @@ def address_of(opened: socket.socket, access: Access) -> str:
 
 
 def serve(
-    app: FastAPI,
+    app: ASGIApp,
     opened: socket.socket,
     address: str,
     announce: Callable[[str], None],

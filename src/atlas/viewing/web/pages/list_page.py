@@ -95,7 +95,6 @@ class ListView:
     rows: tuple[ListedRow, ...]
     fields: tuple[Field, ...]
     flags: tuple[Flag, ...]
-    sorts: Field
     pager: Pager
     problems: tuple[Problem, ...]
     growing: tuple[str, ...]
@@ -111,18 +110,19 @@ def describe_list(
         _field(name, title, page.facets.get(name, ()), getattr(query, name))
         for name, title in FIELD_NAMES.items()
     ]
+    # A filter with one value filters nothing.
+    offered = [one for one in fields if len(one.choices) > 2 or getattr(query, one.name)]
     if flips := _flips(runs, page, query):
-        fields.append(flips)
+        offered.append(flips)
     return ListView(
         query=query,
         total=page.total,
         rows=tuple(_listed(row, query) for row in page.rows),
-        fields=tuple(one for one in fields if len(one.choices) > 2 or getattr(query, one.name)),
+        fields=(*offered, Field("sort", "Sorted by", _sorts(query))),
         flags=tuple(
             Flag(name, title, _count(page, name), getattr(query, name))
             for name, title in FLAG_NAMES.items()
         ),
-        sorts=Field("sort", "Sorted by", _sorts(query)),
         pager=_pager(page, query),
         problems=tuple(problems),
         growing=tuple(source.title for source in sources if source.is_partial),
