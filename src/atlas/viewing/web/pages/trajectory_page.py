@@ -70,6 +70,7 @@ def describe_trajectory(
         goal=goal,
         status=trajectory.outcome.status,
         outcome=_outcome(trajectory),
+        outcome_reason=one_line(trajectory.outcome.reason or "", MAX_FACT),
         facts=tuple(_facts(trajectory)),
         tools=tuple(_tool_names(trajectory)),
         prompt=reader.prompt(),
@@ -86,8 +87,7 @@ def describe_trajectory(
 def _outcome(trajectory: Trajectory) -> str:
     outcome = trajectory.outcome
     score = f", score {outcome.score:.4g}" if outcome.score is not None else ""
-    reason = f" ({one_line(outcome.reason, MAX_FACT)})" if outcome.reason else ""
-    return f"{outcome.status}{score}{reason}"
+    return f"{outcome.status}{score}"
 
 
 def _facts(trajectory: Trajectory) -> Iterator[Fact]:
