@@ -13,6 +13,7 @@ from atlas.kinds import Choice, Kind, config_class
 from atlas.serving.serve_environment import ServeConfig
 from atlas.viewing.terminal.label import LabelConfig
 from atlas.viewing.terminal.show import ShowConfig
+from atlas.viewing.web.config import ViewConfig
 
 CONFIG_OF: dict[str, type[Config]] = {
     "collect": atlas.CollectConfig,
@@ -20,6 +21,7 @@ CONFIG_OF: dict[str, type[Config]] = {
     "import": atlas.ImportConfig,
     "show": ShowConfig,
     "label": LabelConfig,
+    "view": ViewConfig,
     "select": atlas.SelectConfig,
     "select-train": atlas.SelectTrainConfig,
     "compare-selections": atlas.CompareConfig,
