@@ -81,14 +81,14 @@ class Calibrations:
 
 
 def calibrate_routes(context: AppContext) -> APIRouter:
-    """`GET /calibrate` and `POST /calibrate/answer`. Nothing shows what the selector said before
-    every step has an answer.
+    """`GET /calibrate` and `POST /calibrate/answer`.
+
+    Nothing shows what the selector said before every step has an answer.
     """
     router, library = APIRouter(prefix="/calibrate"), context.library
     calibrations = Calibrations(library)
     store = AnswerStore(context.labels.database)
 
-    @router.get("", response_class=HTMLResponse)
     def show_calibration(
         request: Request, selection: str = "", seed: int = 0, number: int = 0
     ) -> HTMLResponse:
@@ -140,7 +140,6 @@ def calibrate_routes(context: AppContext) -> APIRouter:
         )
         return context.render("calibrate.html.j2", question=question, annotator=annotator)
 
-    @router.post("/answer")
     def answer(request: Request, form: FormBody) -> Response:
         selection, seed = field(form, "selection"), whole_number(form, "seed")
         calibration = calibrations.draw(selection, _seed(seed))
@@ -157,6 +156,8 @@ def calibrate_routes(context: AppContext) -> APIRouter:
         store.add(annotator, calibration.id, place, _type_of(form), form.get("reason"))
         return see_other("/calibrate", selection=selection, seed=seed)
 
+    router.add_api_route("", show_calibration, response_class=HTMLResponse)
+    router.add_api_route("/answer", answer, methods=["POST"])
     return router
 
 

@@ -88,4 +88,4 @@ def see_other(path: str, anchor: str = "", **parameters: object) -> RedirectResp
 
 def is_htmx(request: Request) -> bool:
     """Whether a script asks for a part of the page."""
-    return request.headers.get("hx-request") == "true"
+    return bool(request.headers.get("hx-request") == "true")

@@ -82,7 +82,6 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
             part.headers["HX-Reswap"] = "outerHTML"
         return part
 
-    @router.post("/set")
     def set_label(request: Request, form: FormBody) -> Response:
         trajectory = library.trajectory(field(form, "source"), field(form, "id"))
         step, type_ = whole_number(form, "step"), form.get("type", "")
@@ -97,7 +96,6 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
         )
         return answer(request, form, step)
 
-    @router.post("/undo")
     def undo_label(request: Request, form: FormBody) -> Response:
         trajectory = library.trajectory(field(form, "source"), field(form, "id"))
         undone = labels.undo(annotator_of(request, context.config), trajectory)
@@ -106,19 +104,21 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
         # The undone label may be that of another step.
         return answer(request, form, None if undone is None else undone.step, retargets=True)
 
-    @router.post("/finish")
     def finish_labels(request: Request, form: FormBody) -> Response:
         trajectory = library.trajectory(field(form, "source"), field(form, "id"))
         is_finished = form.get("finished", "yes") == "yes"
         labels.finish(annotator_of(request, context.config), trajectory, is_finished)
         return answer(request, form, None)
 
+    router.add_api_route("/set", set_label, methods=["POST"])
+    router.add_api_route("/undo", undo_label, methods=["POST"])
+    router.add_api_route("/finish", finish_labels, methods=["POST"])
+
 
 def _add_page(router: APIRouter, context: AppContext) -> None:
     library, labels = context.library, context.labels
     order = UncertainOrder(library)
 
-    @router.get("", response_class=HTMLResponse)
     def show_labels(request: Request, made: str = "", none: str = "") -> HTMLResponse:
         said = _made(labels.path.parent, made) if made else ""
         if none:
@@ -139,13 +139,11 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
             makes_selections=context.make_selection is not None,
         )
 
-    @router.post("/annotator")
     def choose_annotator(form: FormBody) -> Response:
         response = see_other("/labels")
         remember_annotator(response, check_annotator(field(form, "annotator")))
         return response
 
-    @router.get("/next")
     def show_next(request: Request, source: str, after: str = "") -> Response:
         annotator = annotator_of(request, context.config)
         done = {
@@ -158,11 +156,14 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
             return see_other("/labels", none=source)
         return see_other("/trajectory", f"step-{found.step}", source=source, id=found.trajectory_id)
 
+    router.add_api_route("", show_labels, response_class=HTMLResponse)
+    router.add_api_route("/annotator", choose_annotator, methods=["POST"])
+    router.add_api_route("/next", show_next)
+
 
 def _add_exports(router: APIRouter, context: AppContext) -> None:
     library, labels = context.library, context.labels
 
-    @router.get("/export")
     def export_labels(
         format: str = "jsonl", source: str = "", annotator: str = "", finished: str = ""
     ) -> Response:
@@ -179,7 +180,6 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
         headers = {"content-disposition": 'attachment; filename="labels.jsonl"'}
         return Response(body, media_type="application/x-ndjson", headers=headers)
 
-    @router.post("/selection")
     def make_selection(form: FormBody) -> Response:
         if context.make_selection is None:
             raise ConfigError(
@@ -197,6 +197,9 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
             finished_only=bool(form.get("finished")),
         )
         return see_other("/labels", made=made.out.name)
+
+    router.add_api_route("/export", export_labels)
+    router.add_api_route("/selection", make_selection, methods=["POST"])
 
 
 def _made(folder: Path, name: str) -> str:

@@ -12,7 +12,7 @@ from atlas.viewing.web.labels.edits import Labeling, StepLabel
 TYPE_NAMES: dict[LabelType, str] = {
     "none": "not critical",
     "critical": "critical",
-    **KIND_LABELS,
+    **{kind: KIND_LABELS[kind] for kind in CRITICAL_KINDS},
 }
 CONFIDENCES = ((0.25, "a guess"), (0.5, "unsure"), (0.75, "rather sure"), (1.0, "sure"))
 
