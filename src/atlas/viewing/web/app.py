@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastapi.responses import HTMLResponse
 
     from atlas.viewing.web.config import ViewConfig
+    from atlas.viewing.web.labels.people_selection import MakeSelection
     from atlas.viewing.web.labels.store import LabelStore
 
 STATIC = Path(__file__).with_name("static")
@@ -38,12 +39,14 @@ def make_app(
     labels: LabelStore,
     config: ViewConfig,
     access: Access | None = None,
+    make_selection: MakeSelection | None = None,
     meters: Meters = PLAIN_METERS,
 ) -> Guard:
     """The viewer as an ASGI application, with its guard around it.
 
     Args:
         access: who may ask; by default browsers on this machine.
+        make_selection: runs `annotated` on a file of labels.
         meters: what measures tokens under a model; by default losses only.
     """
     from fastapi import FastAPI
@@ -54,7 +57,7 @@ def make_app(
     # The pages of FastAPI's own documentation load scripts of other sites.
     app = FastAPI(title="atlas view", docs_url=None, redoc_url=None, openapi_url=None)
     render = make_render(library=library, config=config)
-    context = AppContext(library, labels, config, render, meters)
+    context = AppContext(library, labels, config, render, make_selection, meters)
     for name in ROUTES:
         module = f"atlas.viewing.web.pages.{name}"
         if find_spec(module) is not None:

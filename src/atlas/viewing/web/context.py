@@ -31,6 +31,7 @@ from atlas.viewing.web.meters import PLAIN_METERS, Meters
 if TYPE_CHECKING:
     from fastapi.responses import HTMLResponse
 
+    from atlas.viewing.web.labels.people_selection import MakeSelection
     from atlas.viewing.web.labels.store import LabelStore
 
 
@@ -49,6 +50,7 @@ class Render(Protocol):
 class AppContext:
     """The runs, the labels of people, the settings, and the renderer of templates.
 
+    `make_selection` writes a run of select from a file of labels; the command line hands it in.
     `meters` loads what measures tokens under a model.
     """
 
@@ -56,4 +58,5 @@ class AppContext:
     labels: LabelStore
     config: ViewConfig
     render: Render
+    make_selection: MakeSelection | None = None
     meters: Meters = PLAIN_METERS

@@ -26,7 +26,8 @@ def markdown_copy(view: TrajectoryView) -> str:
     lines = [f"# {escape_markdown(view.title)}", ""]
     if view.goal:
         lines += [escape_markdown(view.goal), ""]
-    lines.append(f"- outcome: {escape_markdown(view.outcome)}")
+    reason = f" ({view.outcome_reason})" if view.outcome_reason else ""
+    lines.append(f"- outcome: {escape_markdown(view.outcome + reason)}")
     lines += [f"- {fact.name}: {escape_markdown(fact.value)}" for fact in view.facts]
     for column in view.columns:
         said = column.problem or column.detail

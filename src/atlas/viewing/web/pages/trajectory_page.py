@@ -70,6 +70,7 @@ def describe_trajectory(
         goal=goal,
         status=trajectory.outcome.status,
         outcome=_outcome(trajectory),
+        outcome_reason=one_line(trajectory.outcome.reason or "", MAX_FACT),
         facts=tuple(_facts(trajectory)),
         tools=tuple(_tool_names(trajectory)),
         prompt=reader.prompt(),
@@ -86,8 +87,7 @@ def describe_trajectory(
 def _outcome(trajectory: Trajectory) -> str:
     outcome = trajectory.outcome
     score = f", score {outcome.score:.4g}" if outcome.score is not None else ""
-    reason = f" ({one_line(outcome.reason, MAX_FACT)})" if outcome.reason else ""
-    return f"{outcome.status}{score}{reason}"
+    return f"{outcome.status}{score}"
 
 
 def _facts(trajectory: Trajectory) -> Iterator[Fact]:
@@ -120,12 +120,13 @@ def _tool_names(trajectory: Trajectory) -> Iterator[str]:
 def _cell(step: StepView) -> StripCell:
     kinds = step.kinds or ((CRITICAL,) if step.is_critical else ())
     names = [KIND_LABELS.get(kind, kind) for kind in kinds] or ["not critical"]  # type: ignore[call-overload]
+    letters = "".join(LETTERS[kind] for kind in kinds)
     notes = filter(None, (f"columns disagree: {step.disagreement}" if step.disagreement else "",))
     return StripCell(
         index=step.index,
         anchor=step.anchor,
         kind=kinds[0] if kinds else "",
-        letters="".join(LETTERS[kind] for kind in kinds),
+        letters=letters if len(letters) < 3 else f"{letters[0]}+",
         title="; ".join([f"step {step.index}: {', '.join(names)}", *notes, *step.remarks]),
         is_critical=step.is_critical,
         disagrees=bool(step.disagreement),

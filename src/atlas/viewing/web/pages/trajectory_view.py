@@ -120,6 +120,7 @@ class TrajectoryView:
     goal: str
     status: OutcomeStatus
     outcome: str
+    outcome_reason: str
     facts: tuple[Fact, ...]
     tools: tuple[str, ...]
     prompt: tuple[MessageView, ...]

@@ -77,8 +77,7 @@
 
   /* Links of a list take the focus with j, k and the arrows. */
   const moveInList = (by) => {
-    const links = all("[data-row] a[href]").filter((link, at, given) =>
-      isShown(link) && given.findIndex((each) => each.closest("[data-row]") === link.closest("[data-row]")) === at);
+    const links = all("[data-row] a[href], .rows a.open[href]").filter(isShown);
     if (!links.length) return false;
     const from = links.indexOf(document.activeElement);
     const next = links[from < 0 ? (by > 0 ? 0 : links.length - 1) : from + by];
@@ -236,8 +235,10 @@
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const target = event.target instanceof Element ? event.target : document.body;
     if (event.key === "Escape") {
-      if (target.matches(WRITES)) (target.closest(".step") ?? target).focus?.();
-      if (target.matches(WRITES)) target.blur();
+      if (!target.matches(WRITES)) return;
+      const step = target.closest(".step");
+      if (step) step.focus({ preventScroll: true });
+      else target.blur();
       return;
     }
     if (target.closest(WRITES)) return;
