@@ -12,6 +12,7 @@ from atlas.records import Trajectory
 from atlas.terminal.visible_text import one_line
 from atlas.viewing.web.context import AppContext
 from atlas.viewing.web.markdown_copy import markdown_copy
+from atlas.viewing.web.pages.label_routes import labeling_of
 from atlas.viewing.web.pages.trajectory_page import describe_trajectory
 from atlas.viewing.web.pages.trajectory_view import TrajectoryView
 from atlas.viewing.web.pages.whole_texts import find_text
@@ -39,8 +40,8 @@ def trajectory_routes(context: AppContext) -> APIRouter:
         trajectory = context.library.trajectory(source, id)
         query = Query.from_params(request.query_params)
         selections = context.library.selections(source, id)
-        is_blind = _is_blind(context, trajectory)
-        view = _describe(context, trajectory, selections, is_blind)
+        bar = labeling_of(context, request, source, trajectory)
+        view = _describe(context, trajectory, selections, bar.is_hidden)
         before, after = context.library.neighbors(query, source, id)
         place = {"source": source, "id": id}
         return context.render(
@@ -50,22 +51,21 @@ def trajectory_routes(context: AppContext) -> APIRouter:
             source=source,
             trajectory_id=id,
             query=query,
-            labels_on=bool(trajectory.steps),
-            labeling_of=context.labels.labeling(context.config.annotator, trajectory),
-            is_blind=is_blind,
+            bar=bar,
             urls=lambda at: link("/trajectory/text", **place, at=at),
             list_url=link("/", **query.params),
             previous_url=_to(before, query),
             next_url=_to(after, query),
             markdown_url=link("/trajectory/markdown", **place),
-            token_links=_token_links(source, id, () if is_blind else selections),
+            token_links=_token_links(source, id, () if bar.is_hidden else selections),
             same_task=_same_task(context, source, trajectory),
         )
 
-    def markdown(source: str, id: str) -> PlainTextResponse:
+    def markdown(request: Request, source: str, id: str) -> PlainTextResponse:
         trajectory = context.library.trajectory(source, id)
         selections = context.library.selections(source, id)
-        view = _describe(context, trajectory, selections, _is_blind(context, trajectory))
+        is_blind = labeling_of(context, request, source, trajectory).is_hidden
+        view = _describe(context, trajectory, selections, is_blind)
         return PlainTextResponse(_encodable(markdown_copy(view)), headers=_NOT_KEPT)
 
     def text(source: str, id: str, at: str) -> PlainTextResponse:
@@ -83,13 +83,6 @@ def trajectory_routes(context: AppContext) -> APIRouter:
 
 
 _NOT_KEPT = {"cache-control": "no-store"}
-
-
-def _is_blind(context: AppContext, trajectory: Trajectory) -> bool:
-    """Whether the choices of others are hidden: until this person has labeled the trajectory."""
-    if not context.config.blind:
-        return False
-    return not context.labels.labeling(context.config.annotator, trajectory).is_finished
 
 
 def _describe(
