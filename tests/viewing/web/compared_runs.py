@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from atlas.records import (
@@ -18,6 +17,7 @@ from atlas.records import (
 )
 from atlas.viewing.web.app import make_app
 from atlas.viewing.web.config import ViewConfig
+from atlas.viewing.web.labels.store import LabelStore
 from atlas.viewing.web.library import Library
 from atlas.viewing.web.meters import PLAIN_METERS, Meters
 from atlas.viewing.web.sources import open_sources
@@ -25,16 +25,6 @@ from tests.conftest import make_trajectory
 from tests.run_folders import write_selections, write_trajectories
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\x1b[31m\u202e"
-
-
-class NoLabels:
-    """Labels of nobody: in blind mode nothing has been labeled."""
-
-    def labeling(self, annotator: str, trajectory: Trajectory) -> Any:
-        return SimpleNamespace(is_finished=False, labels={}, annotator=annotator)
-
-    def labelings(self, trajectory: Trajectory) -> tuple[Any, ...]:
-        return ()
 
 
 def played(name: str, status: str, *changes: tuple[int, str], steps: int = 6) -> Trajectory:
@@ -103,5 +93,5 @@ def open_viewer(
     """The application over these runs, and its library."""
     library = Library(open_sources(make_runs(folder / "runs")), folder / "index")
     config = ViewConfig(**settings)
-    labels: Any = NoLabels()
+    labels = LabelStore(folder / "labels.sqlite")
     return make_app(library, labels, config, meters=meters), library
