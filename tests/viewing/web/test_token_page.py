@@ -187,7 +187,6 @@ def test_a_limit_shows_what_is_cut_and_an_objective_what_is_silenced(client: Tes
     [
         ({"tokenizer": "/etc"}, "expected the id of a model"),
         ({"tokenizer": "../x"}, "expected the id of a model"),
-        ({"tokenizer": "src/atlas"}, "expected the id of a model"),
         ({"max_tokens": "-1"}, "expected a number from 1"),
         ({"objective": "x"}, "expected one of: dft"),
         ({"selection": "x"}, "expected one of: all, critical"),
@@ -199,6 +198,17 @@ def test_what_cannot_be_shown_is_refused_with_a_reason(
     page = client.get("/tokens", params={"source": "before", "id": "room-1", **given})
     assert page.status_code in (400, 404)
     assert reason in page.text
+
+
+def test_a_folder_that_looks_like_a_hub_id_is_not_read(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "some" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    given = {"source": "before", "id": "room-1", "tokenizer": "some/model"}
+    page = client.get("/tokens", params=given)
+    assert page.status_code == 400
+    assert "expected the id of a model" in page.text
 
 
 def test_another_site_can_load_neither_a_model_nor_an_unknown_tokenizer(

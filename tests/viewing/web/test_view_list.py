@@ -67,7 +67,9 @@ def test_a_list_is_cut_into_pages(tmp_path: Path) -> None:
     assert beyond.pager.next is None
 
 
-@pytest.mark.parametrize("place", ["/?page=0", "/?page=x", "/?sort=none", "/?kind=none", "/?q=" + "a" * 3000])
+@pytest.mark.parametrize(
+    "place", ["/?page=0", "/?page=x", "/?sort=none", "/?kind=none", "/?q=" + "a" * 3000]
+)
 def test_a_wrong_address_is_a_page_with_the_reason(tmp_path: Path, place: str) -> None:
     client = client_of(open_library(tmp_path, write_run(tmp_path / "run", [make_episode("a")])))
     answer = client.get(place)
@@ -106,7 +108,9 @@ def test_what_trajectories_say_is_text_and_never_markup(tmp_path: Path) -> None:
         tags = re.findall(r"<[^>]*>", page)
         assert not any(" on" in tag.replace(" on the", "") for tag in tags)
         assert not any(tag.startswith(("<img", "<svg", "<b>run", "<!--")) for tag in tags)
-        assert re.findall(r"<script[^>]*>", page) == re.findall(r'<script src="/static/[^>]*>', page)
+        assert re.findall(r"<script[^>]*>", page) == re.findall(
+            r'<script src="/static/[^>]*>', page
+        )
         assert "\x1b" not in page
         assert "\u202e" not in page
         assert " style=" not in page

@@ -23,7 +23,7 @@ State = Literal["supervised", "silenced", "response", "context", "not-run", "cut
 STATES: dict[State, str] = {
     "supervised": "supervised",
     "silenced": "supervised, but silenced by the objective at the first step",
-    "response": "of a response that is not selected",
+    "response": "not selected",
     "context": "context",
     "not-run": "not run: after the last supervised token",
     "cut": "cut off by max_tokens",
