@@ -46,6 +46,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "select": ("sklearn", "scipy"),
     "import": ("pyarrow", "zstandard"),
     "inspect": ("inspect_ai",),
+    "view": ("fastapi", "starlette", "uvicorn"),
 }
 # Modules that only some runs with an extra need.
 OPTIONAL = {

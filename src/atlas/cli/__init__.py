@@ -10,7 +10,7 @@ import errno
 import sys
 
 # Each of these modules adds its commands to `app`.
-from atlas.cli import auditing, data, listing, running, selecting, serving, tuning
+from atlas.cli import auditing, data, listing, running, selecting, serving, tuning, viewing
 from atlas.cli.app import app, fail
 from atlas.errors import AtlasError, DependencyError, RankError
 from atlas.extras import missing_module
@@ -26,6 +26,7 @@ __all__ = [
     "selecting",
     "serving",
     "tuning",
+    "viewing",
 ]
 
 # The exit status that typer gives to Ctrl-C.

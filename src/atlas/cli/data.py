@@ -125,19 +125,25 @@ def show(
     ] = None,
 ) -> None:
     """Show a trajectory in the terminal, before training on it."""
+    from atlas.cli.token_meters import ShowTokensConfig, load_meter
     from atlas.models.local.load import load_renderer_named
-    from atlas.viewing.terminal.show import ShowConfig, show_trajectories, show_trajectory
+    from atlas.viewing.terminal.show import show_trajectories, show_trajectory
 
     run, settings = _run_and_settings(given)
-    config = read_config(ShowConfig, settings, tokenizer=tokenizer)
-    if not tokens and (config.chat_template or config.tools):
-        raise ConfigError("chat_template and tools change tokens, so they need --tokens.")
+    config = read_config(ShowTokensConfig, settings, tokenizer=tokenizer)
+    if not tokens and (config.chat_template or config.tools or config.needs_model):
+        raise ConfigError(
+            "chat_template, tools, loss and objective are about tokens, so they need --tokens."
+        )
     if tokens != (config.tokenizer is not None):
         raise ConfigError(
             "--tokens and --tokenizer NAME go together: the tokens are those of the model to train."
         )
     if trajectory is not None:
         renderer = load_renderer_named(config.tokenizer, config.chat_template)
+        meter = None
+        if config.tokenizer is not None and config.needs_model:
+            meter = load_meter(config.tokenizer, config.objective, config.chat_template)
         show_trajectory(
             plain_console(),
             run,
@@ -146,6 +152,7 @@ def show(
             renderer,
             config.max_tokens,
             config.tools,
+            meter,
             whole=full,
         )
     elif tokens or full:

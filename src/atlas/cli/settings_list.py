@@ -8,18 +8,20 @@ from typing import Any, get_args
 
 import atlas
 from atlas.auditing.audit_files import AuditConfig
+from atlas.cli.token_meters import ShowTokensConfig
 from atlas.config import Config, Mark, metadata_of, own_first, sections_of
 from atlas.kinds import Choice, Kind, config_class
 from atlas.serving.serve_environment import ServeConfig
 from atlas.viewing.terminal.label import LabelConfig
-from atlas.viewing.terminal.show import ShowConfig
+from atlas.viewing.web.config import ViewConfig
 
 CONFIG_OF: dict[str, type[Config]] = {
     "collect": atlas.CollectConfig,
     "collect --suite": atlas.CollectSuiteConfig,
     "import": atlas.ImportConfig,
-    "show": ShowConfig,
+    "show": ShowTokensConfig,
     "label": LabelConfig,
+    "view": ViewConfig,
     "select": atlas.SelectConfig,
     "select-train": atlas.SelectTrainConfig,
     "compare-selections": atlas.CompareConfig,

@@ -25,6 +25,15 @@ def loss_mask(example: TokenizedExample, steps: Collection[int]) -> NDArray[np.b
     return mask
 
 
+def count_run(mask: NDArray[np.bool_]) -> int:
+    """How many tokens are run, given which carry loss, shape [T]: those up to the last of these.
+
+    In a causal model, later tokens do not change earlier logits, so leaving them out is exact.
+    """
+    with_loss = np.flatnonzero(mask)
+    return int(with_loss[-1]) + 1 if len(with_loss) else 0
+
+
 def labels(example: TokenizedExample, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Labels, shape [T]: ids of supervised tokens, -100 elsewhere; not shifted."""
     return np.where(mask, example.token_ids, IGNORED_LABEL).astype(np.int64)

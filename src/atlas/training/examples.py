@@ -1,7 +1,6 @@
 """trajectories + selection -> training examples, and what was left out.
 
-An example ends with its last token that carries loss. In a causal model, later tokens do not change
-earlier logits, so leaving them out is exact.
+An example ends with its last token that carries loss (`count_run` of rendering/loss_mask.py).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from atlas.errors import DataError, ModelError
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.count_unwritten import UnwrittenCount, count_unwritten, refuse_empty_steps
-from atlas.rendering.loss_mask import IGNORED_LABEL, labels, loss_mask
+from atlas.rendering.loss_mask import IGNORED_LABEL, count_run, labels, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import TokenizedExample, steps_stopped_early
 from atlas.rendering.tool_schemas import read_tools, with_tools
@@ -330,10 +329,9 @@ def _mask(
         others: the steps that a KL holds to the base model; None: without a KL.
     """
     mask, anchored = loss_mask(example, chosen), loss_mask(example, others or ())
-    has_loss = np.flatnonzero(mask | anchored)
-    if not len(has_loss):
+    end = count_run(mask | anchored)
+    if not end:
         return None
-    end = int(has_loss[-1]) + 1
     ended = TrainingExample(
         example.trajectory_id,
         example.token_ids[:end],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from atlas.errors import DataError, ModelError
 from atlas.records import Trajectory
 from atlas.rendering.count_unwritten import UnwrittenCount, count_unwritten
-from atlas.rendering.loss_mask import loss_mask
+from atlas.rendering.loss_mask import count_run, loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.token_ownership import TokenizedExample
 
@@ -68,9 +68,9 @@ def scoring_prompts(
         raise DataError(f"its {longest} tokens exceed the {max_tokens} that {name} reads")
     prompts = []
     for example in examples:
-        owned = np.flatnonzero(loss_mask(example, example.steps))
-        if len(owned):
-            prompts.append(ScoringPrompt(example, example.token_ids[: owned[-1] + 1], owned))
+        mask = loss_mask(example, example.steps)
+        if end := count_run(mask):
+            prompts.append(ScoringPrompt(example, example.token_ids[:end], np.flatnonzero(mask)))
     return prompts
 
 

@@ -19,6 +19,7 @@ from atlas.config import Config
 from atlas.errors import DataError
 from atlas.records import CriticalStep, Message, Selection, Step, Trajectory
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
+from atlas.rendering.measured_tokens import Meter
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools
 from atlas.store.readers import (
@@ -93,6 +94,7 @@ def show_trajectory(
     renderer: Renderer | None = None,
     max_tokens: int | None = None,
     tools: str | None = None,
+    meter: Meter | None = None,
     *,
     whole: bool = False,
 ) -> None:
@@ -102,6 +104,7 @@ def show_trajectory(
 
     Args:
         tools: a file of tool schemas, for a trajectory without any.
+        meter: measures the tokens, if they are shown.
 
     Raises:
         DataError: no id begins with `id_prefix`, or several do.
@@ -117,7 +120,7 @@ def show_trajectory(
             raise DataError(f"trajectory '{trajectory.id}' was not selected from: {limited}.")
     print_trajectory(console, trajectory, chosen, whole=whole)
     if renderer is not None:
-        print_tokens(console, trajectory, chosen, renderer, max_tokens)
+        print_tokens(console, trajectory, chosen, renderer, max_tokens, meter)
 
 
 def find_trajectory(trajectories: Iterable[Trajectory], prefix: str, run: Path) -> Trajectory:

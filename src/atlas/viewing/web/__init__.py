@@ -1,0 +1,1 @@
+"""Shows trajectories and selections in a browser: `runs -> a local web page`."""

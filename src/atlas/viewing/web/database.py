@@ -1,0 +1,107 @@
+"""The file of an index: its tables, and a connection for each thread."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from weakref import finalize
+
+from atlas.errors import RunError
+
+# Part of the name of the file: another schema is another file.
+SCHEMA = 1
+BUSY_SECONDS = 30.0
+TABLES = """
+create table if not exists files (
+  source text primary key, name text not null, stamp text not null, size integer not null,
+  offset integer not null, lines integer not null, is_whole integer not null
+) without rowid;
+create table if not exists trajectories (
+  number integer primary key autoincrement,
+  source text not null, line integer not null, offset integer not null, length integer not null,
+  id text not null, task text not null, environment text not null, grp text not null,
+  outcome text not null, score real, steps integer not null, goal text not null,
+  fault text, selection_fault text,
+  selected integer not null default 0, counts text not null default '{}',
+  kinds integer not null default 0,
+  disagrees integer not null default 0, flipped integer not null default 0
+);
+create index if not exists by_id on trajectories (source, id);
+create index if not exists by_task on trajectories (task, environment);
+create index if not exists by_outcome on trajectories (outcome);
+create index if not exists by_score on trajectories (ifnull(score, -1e308));
+create index if not exists by_steps on trajectories (steps);
+create virtual table if not exists words using fts5 (body, content='');
+create table if not exists selections (
+  source text not null, id text not null, offset integer not null, length integer not null,
+  num integer not null, kinds integer not null, steps text not null, fault text
+);
+create index if not exists by_selected on selections (source, id);
+create table if not exists scores (
+  source text not null, id text not null, offset integer not null, length integer not null
+);
+create index if not exists by_scored on scores (source, id);
+create table if not exists marks (marked_for text not null);
+"""
+
+
+class Database:
+    """A SQLite file. Readers have a connection each; one thread writes at a time."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        # A connection that nobody closed is a warning of Python 3.13.
+        finalize(self, _close, self._all)
+        self.writing = threading.RLock()
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self.connection.executescript(TABLES)
+        except (sqlite3.Error, OSError) as error:
+            raise RunError(
+                f"the index of the viewer {file} cannot be used: {error}. Remove the file; it is "
+                "made again."
+            ) from None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection of this thread."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            # Each thread uses its own; the others are closed by `close`.
+            connection = sqlite3.connect(
+                self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            connection.row_factory = sqlite3.Row
+            connection.execute("pragma journal_mode = wal")
+            # An index that is lost is made again.
+            connection.execute("pragma synchronous = off")
+            connection.execute("pragma cache_size = -65536")
+            self._local.connection = connection
+            self._all.append(connection)
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection whose changes are kept together, or dropped after an error."""
+        connection = self.connection
+        connection.execute("begin immediate")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        connection.execute("commit")
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        _close(self._all)
+
+
+def _close(connections: list[sqlite3.Connection]) -> None:
+    while connections:
+        connections.pop().close()

@@ -1,0 +1,175 @@
+"""Reads rows of the index: `query -> SQL`. Values are always parameters, never part of the SQL."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from sqlite3 import Connection
+from sqlite3 import Row as Found
+from typing import Any
+
+from atlas.records import CRITICAL_KINDS
+from atlas.viewing.web.index_lines import BIT_OF_KIND
+from atlas.viewing.web.query import ANY, Query
+from atlas.viewing.web.rows import Row
+
+# What each name of `query.SORTS` sorts by; no value is null, so that rows can be compared.
+COLUMN_OF_SORT = {
+    "order": "t.number",
+    "id": "t.id",
+    "task": "t.task",
+    "outcome": "t.outcome",
+    "score": "ifnull(t.score, -1e308)",
+    "steps": "t.steps",
+    "selected": "t.selected",
+}
+FAULT = "coalesce(t.fault, t.selection_fault)"
+MAX_WORDS = 20
+_PHRASE = re.compile(r'"([^"]*)"|(\S+)')
+_FLIPPED = """(t.task, t.environment) in (
+  select task, environment from trajectories where source = ? and outcome = 'success'
+  intersect
+  select task, environment from trajectories where source = ?
+    and outcome in ('failure', 'truncated'))"""
+
+
+@dataclass(slots=True)
+class _Where:
+    """Conditions that all hold, and the values of their question marks."""
+
+    conditions: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+    def add(self, condition: str, *values: Any) -> None:
+        self.conditions.append(condition)
+        self.values += values
+
+    @property
+    def sql(self) -> str:
+        return f"where {' and '.join(self.conditions)}" if self.conditions else ""
+
+
+def count_rows(connection: Connection, query: Query) -> int:
+    """The number of rows of a query on all pages."""
+    where = _where(query)
+    sql = f"select count(*) from trajectories t {where.sql}"
+    return int(connection.execute(sql, where.values).fetchone()[0])
+
+
+def rows_of_page(connection: Connection, query: Query) -> list[Row]:
+    """The rows of the page of a query."""
+    where = _where(query)
+    column, direction = _sort_of(query)
+    # The numbers first: a sort that carries whole rows takes several times as long.
+    sql = (
+        f"select * from trajectories where number in (select number from trajectories t "
+        f"{where.sql} order by {column} {direction}, t.number {direction} limit ? offset ?)"
+    )
+    found = connection.execute(sql, [*where.values, query.size, (query.page - 1) * query.size])
+    rows = {row["number"]: row for row in found}
+    ordered = connection.execute(
+        f"select t.number from trajectories t where t.number in (select value from json_each(?)) "
+        f"order by {column} {direction}, t.number {direction}",
+        [json.dumps(list(rows))],
+    )
+    return [row_of(rows[number]) for (number,) in ordered]
+
+
+def row_beside(
+    connection: Connection, query: Query, number: int, *, is_next: bool
+) -> Row | None:
+    """The row before or after the one with a number, in the order of a query."""
+    where = _where(query)
+    column, direction = _sort_of(query)
+    is_up = (direction == "asc") == is_next
+    sign, order = (">", "asc") if is_up else ("<", "desc")
+    where.add(f"({column}, t.number) {sign} (select {column}, t.number from trajectories t "
+              "where t.number = ?)", number)
+    sql = (
+        f"select t.* from trajectories t {where.sql} "
+        f"order by {column} {order}, t.number {order} limit 1"
+    )
+    found = connection.execute(sql, where.values).fetchone()
+    return None if found is None else row_of(found)
+
+
+def row_of(found: Found) -> Row:
+    """A row of the table as the record that pages use."""
+    mask = found["kinds"]
+    return Row(
+        source=found["source"],
+        id=found["id"],
+        number=found["number"],
+        task_id=found["task"],
+        environment=found["environment"],
+        group=found["grp"],
+        outcome=found["outcome"],
+        score=found["score"],
+        num_steps=found["steps"],
+        goal=found["goal"],
+        num_critical=json.loads(found["counts"]),
+        kinds=tuple(kind for kind in CRITICAL_KINDS if mask & BIT_OF_KIND[kind]),
+        disagrees=bool(found["disagrees"]),
+        flipped=bool(found["flipped"]),
+        problem=found["fault"] or found["selection_fault"],
+    )
+
+
+def _sort_of(query: Query) -> tuple[str, str]:
+    column = COLUMN_OF_SORT[query.sort.removeprefix("-")]
+    return column, "desc" if query.sort.startswith("-") else "asc"
+
+
+def _where(query: Query) -> _Where:
+    where = _Where()
+    if query.run:
+        where.add("t.source = ?", query.run)
+    if query.task:
+        where.add("substr(t.task, 1, ?) = ?", len(query.task), query.task)
+    if query.environment:
+        where.add("t.environment = ?", query.environment)
+    if query.group:
+        where.add("t.grp = ?", query.group)
+    if query.outcome:
+        where.add("t.outcome = ?", query.outcome)
+    if query.selector:
+        kinds = BIT_OF_KIND.get(query.kind, 0)
+        where.add(
+            "exists (select 1 from selections s where s.source = ? and s.id = t.id and s.num > 0 "
+            "and (? = 0 or s.kinds & ?)) and json_extract(t.counts, '$.' || json_quote(?)) > 0",
+            query.selector,
+            kinds,
+            kinds,
+            query.selector,
+        )
+    elif query.kind:
+        where.add("t.kinds & ?", BIT_OF_KIND[query.kind])
+    if query.disagreement:
+        where.add("t.disagrees")
+    if query.problem:
+        where.add(f"{FAULT} is not null")
+    if query.flipped == ANY:
+        where.add("t.flipped")
+    elif query.flipped:
+        left, _, right = query.flipped.partition(":")
+        condition = f"t.source in (?, ?) and ({_FLIPPED} or {_FLIPPED})"
+        where.add(condition, left, right, left, right, right, left)
+    if query.text:
+        where.add("t.number in (select rowid from words where words match ?)", _match(query.text))
+    return where
+
+
+def _match(text: str) -> str:
+    """A search of FTS5 from what a person typed: all words, each as a beginning; "quoted" whole."""
+    return " ".join(list(_phrases(text))[:MAX_WORDS]) or '""'
+
+
+def _phrases(text: str) -> Iterator[str]:
+    # A NUL would end the text inside of SQLite.
+    for quoted, word in _PHRASE.findall(text.replace("\0", " ")):
+        phrase = (quoted or word).replace('"', '""')
+        # FTS5 finds nothing by a phrase without a letter or digit.
+        if any(character.isalnum() for character in phrase):
+            yield f'"{phrase}"' if quoted else f'"{phrase}"*'

@@ -1,0 +1,128 @@
+"""What the index holds of one line of a run: `line -> entry`. A line that cannot be read is data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from atlas.records import CRITICAL_KINDS, NO_KIND, Selection, Trajectory
+from atlas.terminal.visible_text import one_line
+
+# Characters that are kept of a text that a list shows, and of a trajectory for the search.
+MAX_SHOWN = 300
+MAX_SEARCHED = 20_000
+# The bit of each kind in a mask.
+BIT_OF_KIND = {kind: 1 << place for place, kind in enumerate((*CRITICAL_KINDS, NO_KIND))}
+
+
+@dataclass(frozen=True, slots=True)
+class TrajectoryEntry:
+    """What a list shows about a trajectory, and the words by which it is found."""
+
+    id: str = ""
+    task: str = ""
+    environment: str = ""
+    group: str = ""
+    outcome: str = "unknown"
+    score: float | None = None
+    num_steps: int = 0
+    goal: str = ""
+    fault: str | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionEntry:
+    """What a list shows about a selection: `steps` are its indices as text, to compare them."""
+
+    id: str
+    num_critical: int
+    kinds: int
+    steps: str
+    fault: str | None
+
+
+def describe_trajectory_line(line: bytes) -> TrajectoryEntry:
+    """The entry of a line that should hold a trajectory."""
+    try:
+        trajectory = Trajectory.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the line"
+        fault = one_line(f"not a trajectory: {place}: {first['msg']}", MAX_SHOWN)
+        return TrajectoryEntry(id=_id_of(line), fault=fault)
+    task, outcome = trajectory.task, trajectory.outcome
+    goal = task.goal or _first_text(trajectory)
+    fault = f"error: {outcome.reason or 'no reason is given'}"
+    return TrajectoryEntry(
+        id=trajectory.id,
+        task=task.id,
+        environment=task.environment,
+        group=task.group,
+        outcome=outcome.status,
+        score=outcome.score,
+        num_steps=len(trajectory.steps),
+        goal=one_line(goal[: 4 * MAX_SHOWN], MAX_SHOWN),
+        fault=one_line(fault, MAX_SHOWN) if outcome.status == "error" else None,
+        words=_words(trajectory, goal),
+    )
+
+
+def describe_selection_line(line: bytes) -> SelectionEntry | None:
+    """The entry of a line that should hold a selection; None if nothing says whose it is."""
+    try:
+        selection = Selection.model_validate_json(line)
+    except ValidationError as error:
+        identity = _id_of(line, "trajectory_id")
+        fault = f"the selection cannot be read: {error.errors(include_url=False)[0]['msg']}"
+        return SelectionEntry(identity, 0, 0, "", one_line(fault, MAX_SHOWN)) if identity else None
+    kinds = 0
+    for step in selection.critical_steps:
+        for kind in step.kinds or (NO_KIND,):
+            kinds |= BIT_OF_KIND[kind]
+    return SelectionEntry(
+        id=selection.trajectory_id,
+        num_critical=len(selection.critical_steps),
+        kinds=kinds,
+        steps=",".join(str(step.index) for step in selection.critical_steps),
+        fault=None if selection.problem is None else one_line(selection.problem, MAX_SHOWN),
+    )
+
+
+def id_of_scores(line: bytes) -> str:
+    """The trajectory of a line of scores; empty if it cannot be read."""
+    return _id_of(line, "trajectory_id")
+
+
+def _id_of(line: bytes, field: str = "id") -> str:
+    try:
+        value = from_json(line)[field]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return ""
+    return value if isinstance(value, str) else ""
+
+
+def _first_text(trajectory: Trajectory) -> str:
+    """The last text before the first response, which usually states the task."""
+    before = trajectory.steps[0].observation if trajectory.steps else ()
+    for message in (*reversed(before), *reversed(trajectory.prompt)):
+        if message.content.strip():
+            return message.content
+    return ""
+
+
+def _words(trajectory: Trajectory, goal: str) -> str:
+    """What the search looks into: ids, goal, first text, then responses up to a limit."""
+    parts = [trajectory.id, trajectory.task.id, goal[:MAX_SEARCHED]]
+    left = MAX_SEARCHED
+    for step in trajectory.steps:
+        response = step.response
+        called = (f"{call.name} {call.arguments}" for call in response.tool_calls)
+        text = "\n".join((response.reasoning or "", response.content, *called))[:left]
+        parts.append(text)
+        left -= len(text)
+        if left <= 0:
+            break
+    return "\n".join(parts)

@@ -1,0 +1,1 @@
+"""The pages of the viewer: records become frozen views, routes render them."""

@@ -1,0 +1,218 @@
+"""The index: made once, continued after a kill, and honest about lines that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+import atlas.viewing.web.index as index_module
+from atlas.errors import DataError, RunError
+from atlas.store.record_files import to_json
+from atlas.viewing.web import library as library_module
+from atlas.viewing.web.library import Library, NotFound
+from atlas.viewing.web.query import Query
+from atlas.viewing.web.sources import open_sources
+from tests.viewing.web.view_runs import (
+    make_episode,
+    open_library,
+    seal_partial,
+    write_partial,
+    write_run,
+    write_selection,
+)
+
+
+def ids(library: Library, query: Query | None = None) -> list[str]:
+    return [row.id for row in library.find(query or Query(size=500)).rows]
+
+
+def line(name: str) -> bytes:
+    return to_json(make_episode(name)) + b"\n"
+
+
+def test_a_second_start_reads_nothing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path / "run", [make_episode("a"), make_episode("b")])
+    open_library(tmp_path, run).close()
+
+    def refuse(line: bytes) -> None:
+        raise AssertionError("a line was read again")
+
+    monkeypatch.setattr(index_module, "describe_trajectory_line", refuse)
+    assert ids(open_library(tmp_path, run)) == ["a", "b"]
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_episode("a", words="old")])
+    open_library(tmp_path, run).close()
+    (run / "trajectories.jsonl").write_bytes(line("b") + line("c"))
+    library = open_library(tmp_path, run)
+    assert ids(library) == ["b", "c"]
+    assert ids(library, Query(text="old")) == []
+
+
+def test_lines_that_cannot_be_read_are_rows_with_a_problem(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_episode("a")])
+    broken = [b"{", b"", b"[]", b'{"id": "named"}', b'{"id": 7}', b"\xff\xfe", b'"\x00"', b"null"]
+    with (run / "trajectories.jsonl").open("ab") as file:
+        file.write(b"\n".join(broken) + b"\n" + line("z"))
+    library = open_library(tmp_path, run)
+    page = library.find(Query())
+    assert page.total == len(broken) + 2
+    assert [row.problem is None for row in page.rows] == [True, *[False] * len(broken), True]
+    assert page.rows[4].id == "named"
+    assert library.find(Query(problem=True)).total == len(broken)
+    with pytest.raises(DataError, match="line 5: .*expected a Trajectory"):
+        library.trajectory("run", "named")
+    assert library.trajectory("run", "z").id == "z"
+
+
+def test_an_error_of_an_episode_is_a_problem(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_episode("a", outcome="error")])
+    assert open_library(tmp_path, run).find(Query(problem=True)).total == 1
+
+
+def test_a_run_in_progress_grows_and_ends_while_it_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_module, "SECONDS_BETWEEN_LOOKS", 0.0)
+    run = write_partial(tmp_path / "run", line("b") + line("a")[:20])
+    library = open_library(tmp_path, run)
+    assert ids(library) == ["b"]
+    with (run / "episodes.jsonl.partial").open("ab") as file:
+        file.write(line("a")[20:] + b"{torn")
+    assert ids(library) == ["b", "a"]
+    assert library.sources[0].is_partial
+    write_partial(run, line("a") + line("b"))
+    seal_partial(run)
+    assert ids(library) == ["a", "b"]
+    assert library.trajectory("run", "b").id == "b"
+    assert not library.sources[0].is_partial
+
+
+def test_a_run_that_is_removed_while_it_is_shown_breaks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_module, "SECONDS_BETWEEN_LOOKS", 0.0)
+    run = write_run(tmp_path / "run", [make_episode("a")])
+    library = open_library(tmp_path, run)
+    (run / "trajectories.jsonl").rename(tmp_path / "away")
+    with pytest.raises(DataError, match="is gone"):
+        library.trajectory("run", "a")
+    assert ids(library) == []
+    (tmp_path / "away").rename(run / "trajectories.jsonl")
+    assert ids(library) == ["a"]
+
+
+def test_selections_with_broken_lines_are_problems_of_their_trajectories(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_episode("a"), make_episode("b")])
+    chosen = write_selection(tmp_path / "chosen", run, {"a": [0]})
+    with (chosen / "selections.jsonl").open("a") as file:
+        file.write('{"trajectory_id": "b", "selector": 3}\n{"\n')
+    library = open_library(tmp_path, chosen)
+    assert ids(library, Query(problem=True)) == ["b"]
+    (named,) = library.selections("run", "b")
+    assert named.selection.problem
+    assert library.selections("run", "a")[0].selection.problem is None
+
+
+def test_the_first_of_two_trajectories_with_one_id_is_shown(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_episode("a"), make_episode("a", num_steps=1)])
+    assert len(open_library(tmp_path, run).trajectory("run", "a").steps) == 3
+
+
+def test_an_index_that_is_not_one_is_an_error_with_advice(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_episode("a")])
+    open_library(tmp_path, run).close()
+    (file,) = (tmp_path / "index").glob("*.sqlite")
+    for one in file.parent.glob(f"{file.name}-*"):
+        one.unlink()
+    file.write_bytes(b"nonsense" * 1000)
+    with pytest.raises(RunError, match="made again"):
+        open_library(tmp_path, run)
+
+
+def test_unknown_sources_and_ids_are_not_found(tmp_path: Path) -> None:
+    library = open_library(tmp_path, write_run(tmp_path / "run", [make_episode("a")]))
+    for source, name in (("run", "b"), ("none", "a"), ("run", "\ud800"), ("../run", "a")):
+        with pytest.raises(NotFound):
+            library.trajectory(source, name)
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import atlas.viewing.web.index as index
+from atlas.viewing.web.library import Library
+from atlas.viewing.web.sources import open_sources
+index.LINES_PER_BATCH = 10
+add = index._add_trajectories
+def slowly(*given):
+    add(*given)
+    print("batch", flush=True)
+    time.sleep(0.05)
+index._add_trajectories = slowly
+Library(open_sources([Path(sys.argv[1])]), Path(sys.argv[2]))
+"""
+
+
+def test_after_kill_9_the_index_continues_after_the_last_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"t{number}" for number in range(200)]
+    run = write_run(tmp_path / "run", map(make_episode, names))
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(run), str(tmp_path / "index")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(4):
+            process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+    read = []
+    describe = index_module.describe_trajectory_line
+
+    def counted(line: bytes) -> object:
+        read.append(line)
+        return describe(line)
+
+    monkeypatch.setattr(index_module, "describe_trajectory_line", counted)
+    library = open_library(tmp_path, run)
+    assert ids(library) == names
+    assert 0 < len(read) <= 170
+    assert library.find(Query(text="absent")).total == 0
+    assert library.find(Query(text="look")).total == 200
+
+
+def test_two_processes_may_show_the_same_runs(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_episode(f"t{number}") for number in range(60)])
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(run), str(tmp_path / "index")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert open_library(tmp_path, run).find(Query()).total == 60
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
+def test_unused_indexes_are_removed(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, [make_episode("a")]) for name in ("one", "two")]
+    open_library(tmp_path, runs[0]).close()
+    (old,) = (tmp_path / "index").glob("*.sqlite")
+    long_ago = time.time() - 90 * 24 * 3600
+    os.utime(old, (long_ago, long_ago))
+    open_library(tmp_path, runs[1])
+    assert not old.exists()
+
+
+def test_opening_is_lazy_about_files(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_episode("a")])
+    sources = open_sources([run])
+    (run / "trajectories.jsonl").unlink()
+    assert Library(sources, tmp_path / "index").find(Query()).total == 0
