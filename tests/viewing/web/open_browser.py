@@ -51,8 +51,13 @@ def open_page(browser: Any, address: str, width: int = 1280, theme: str = "light
 def wait_until(page: Any, expression: str) -> None:
     """Wait for an expression to hold. The page's policy refuses Playwright's own way to wait."""
     for _ in range(200):
-        if page.evaluate(expression):
-            return
+        try:
+            if page.evaluate(expression):
+                return
+        except Exception as error:
+            # The page is left while the question is asked.
+            if "destroyed" not in str(error) and "null" not in str(error):
+                raise
         page.wait_for_timeout(25)
     raise AssertionError(f"{expression} does not hold within 5 seconds")
 

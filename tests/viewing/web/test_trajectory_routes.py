@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -116,7 +115,7 @@ def test_texts_are_plain_and_places_that_are_absent_say_so(address: str) -> None
     with pytest.raises(HTTPError) as missing:
         urlopen(at(address, PLAIN, "/trajectory/text", at="step.9.response"))
     assert missing.value.code == 400
-    assert "has no text 'step.9.response'" in missing.value.read().decode()
+    assert "the trajectory has no text" in missing.value.read().decode()
     missing.value.close()
 
 
@@ -154,6 +153,10 @@ def test_keys_of_labels_reach_the_step_in_focus(address: str, browser: Any) -> N
         assert page.input_value("#reason-1") == "jkc?"
         page.keyboard.press("Escape")
         assert page.evaluate("document.activeElement.id") == "step-1"
+        # The reason and the kind are two edits.
+        wait_until(page, "document.querySelector('#reason-1').defaultValue === 'jkc?'")
+        page.keyboard.press("u")
+        wait_until(page, "document.querySelector('#reason-1').value === ''")
         page.keyboard.press("u")
         wait_until(page, "!document.querySelector('#label-1 :checked')")
 
