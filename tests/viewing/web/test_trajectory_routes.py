@@ -146,7 +146,9 @@ def test_keys_of_labels_reach_the_step_in_focus(address: str, browser: Any) -> N
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowDown")
         page.keyboard.press("3")
-        wait_until(page, "document.querySelector('#label-1 :checked')?.value === 'critical_action'")
+        wait_until(
+            page, "document.querySelector('#label-1 input:checked')?.value === 'critical_action'"
+        )
         page.keyboard.press("r")
         wait_until(page, "document.activeElement.id === 'reason-1'")
         page.keyboard.type("jkc?")
@@ -158,7 +160,7 @@ def test_keys_of_labels_reach_the_step_in_focus(address: str, browser: Any) -> N
         for _ in ("the reason", "the kind"):
             with page.expect_response("**/labels/undo"):
                 page.keyboard.press("u")
-        wait_until(page, "!document.querySelector('#label-1 :checked')")
+        wait_until(page, "!document.querySelector('#label-1 input:checked')")
 
 
 @pytest.mark.parametrize("theme", THEMES)
