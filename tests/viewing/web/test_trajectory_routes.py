@@ -134,6 +134,8 @@ def test_j_and_k_go_through_the_list_and_keep_its_query(address: str, browser: A
     with open_page(browser, at(address, IN_FILES[0], sort="-order")) as page:
         page.keyboard.press("j")
         wait_until(page, f"document.querySelector('.task').textContent === '{PLAIN}'")
+        # The script runs once the page is parsed.
+        page.wait_for_load_state("load")
         assert "sort=-order" in page.url
         page.keyboard.press("j")
         wait_until(page, "document.querySelector('#status').textContent.includes('last')")
