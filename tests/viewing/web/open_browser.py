@@ -51,8 +51,13 @@ def open_page(browser: Any, address: str, width: int = 1280, theme: str = "light
 def wait_until(page: Any, expression: str) -> None:
     """Wait for an expression to hold. The page's policy refuses Playwright's own way to wait."""
     for _ in range(200):
-        if page.evaluate(expression):
-            return
+        try:
+            if page.evaluate(expression):
+                return
+        except Exception as error:
+            # The page is left while the question is asked.
+            if "destroyed" not in str(error) and "null" not in str(error):
+                raise
         page.wait_for_timeout(25)
     raise AssertionError(f"{expression} does not hold within 5 seconds")
 
@@ -64,7 +69,7 @@ def find_violations(page: Any) -> list[str]:
         pytest.skip(f"{AXE} does not name axe.min.js of the npm package axe-core")
     # A script of the page's own policy is refused; that of the debugger is not.
     page.evaluate(path.read_text(encoding="utf-8") + ";0")
-    found = page.evaluate("axe.run()")
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
         f"{each['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
         for each in found["violations"]

@@ -117,7 +117,7 @@ def anchor_of(trajectory_id: str, run: str = "") -> str:
     """The anchor of a trajectory: the same in every page, so that reports can link to it.
 
     >>> anchor_of("babyai/GoToLocal/7/expert-0")
-    't-5d1ee2bb2d'
+    't-72ff336323'
     """
     name = f"{run}\n{trajectory_id}".encode("utf-8", "backslashreplace")
     return f"t-{hashlib.sha256(name).hexdigest()[:10]}"
