@@ -127,7 +127,7 @@ def _cell(step: StepView) -> StripCell:
         anchor=step.anchor,
         kind=kinds[0] if kinds else "",
         letters=letters if len(letters) < 3 else f"{letters[0]}+",
-        title="; ".join([f"step {step.index}: {', '.join(names)}", *notes, *step.remarks]),
+        words="; ".join([", ".join(names), *notes, *step.remarks]),
         is_critical=step.is_critical,
         disagrees=bool(step.disagreement),
         is_invalid=step.is_invalid,

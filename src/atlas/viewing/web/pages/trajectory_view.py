@@ -87,10 +87,14 @@ class StripCell:
     anchor: str
     kind: str
     letters: str
-    title: str
+    words: str
     is_critical: bool
     disagrees: bool
     is_invalid: bool
+
+    @property
+    def title(self) -> str:
+        return f"step {self.index}: {self.words}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,7 +277,6 @@
     else if (step) settle(step);
     else if (target.id === "search") target.focus();
   };
-  addEventListener("hashchange", follow);
 
   /* The static page shows one of its trajectories at a time, and filters their list. */
   const parts = all("[data-part]");
@@ -300,9 +299,10 @@
     }
     say(`${shown} shown`);
   });
-  if (parts.length) {
-    addEventListener("hashchange", showPart);
-    showPart();
-  }
-  if (location.hash) follow();
+  const arrive = () => {
+    if (parts.length) showPart();
+    if (location.hash) follow();
+  };
+  addEventListener("hashchange", arrive);
+  arrive();
 })();
