@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from atlas.errors import DataError
 from atlas.records import CRITICAL_KINDS, NO_KIND, CriticalKind, Selection
 from atlas.statistics.estimate import Estimate
-from atlas.statistics.intervals import wilson_interval
 from atlas.viewing.web.labels.answers import Answer, Place
 
 NUM_STEPS = 50
@@ -164,7 +163,7 @@ def measure_calibration(
     num_same = sum(step.is_selected == answer.is_critical for step, answer in said)
     num_tasks = len({tasks[step.trajectory_id] for step in steps})
     rate = num_same / len(steps)
-    same = wilson_interval(rate * num_tasks, num_tasks)
+    same = _wilson(rate, num_tasks)
     kappa = _kappa(same)
     assert kappa.limits is not None
     low, high = kappa.limits
@@ -220,8 +219,15 @@ def _by_kind(
             num_steps=len(of_kind),
             num_critical=num_critical,
             num_same_kind=sum(answer.type == kind for _, answer in of_kind),
-            critical=wilson_interval(num_critical / len(of_kind) * num_tasks, num_tasks),
+            critical=_wilson(num_critical / len(of_kind), num_tasks),
         )
+
+
+def _wilson(rate: float, num_tasks: int) -> Estimate:
+    # Statistics import NumPy, which a viewer that only shows runs does not need.
+    from atlas.statistics.intervals import wilson_interval
+
+    return wilson_interval(rate * num_tasks, num_tasks)
 
 
 def _kappa(same: Estimate) -> Estimate:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from atlas.records import LabelType, Trajectory
-from atlas.statistics.agreement import task_of
+from atlas.statistics.task_unit import task_of
 
 Action = Literal["label", "finish", "reopen", "undo"]
 

@@ -6,13 +6,12 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from atlas.config import StrPath
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
 from atlas.records import LabelType, Trajectory
-from atlas.viewing.web.labels.annotator_agreement import AnnotatorPair, measure_annotators
 from atlas.viewing.web.labels.database import LabelDatabase
 from atlas.viewing.web.labels.edits import (
     Action,
@@ -24,6 +23,9 @@ from atlas.viewing.web.labels.edits import (
     replay,
 )
 from atlas.viewing.web.labels.label_files import Exported, write_label_file
+
+if TYPE_CHECKING:
+    from atlas.viewing.web.labels.annotator_agreement import AnnotatorPair
 
 TYPES: tuple[LabelType, ...] = get_args(LabelType)
 MAX_NAME, MAX_TEXT = 200, 20_000
@@ -153,6 +155,9 @@ class LabelStore:
 
     def agreement(self) -> tuple[AnnotatorPair, ...]:
         """How far each pair of annotators agrees on what both have decided."""
+        # Statistics import NumPy, which a viewer that only shows runs does not need.
+        from atlas.viewing.web.labels.annotator_agreement import measure_annotators
+
         return measure_annotators(self.labelings(), self.trajectories())
 
     def export_labels(

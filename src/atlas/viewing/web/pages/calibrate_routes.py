@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from atlas.errors import ConfigError, DataError
 from atlas.records import LabelType, Selection
-from atlas.statistics.agreement import task_of
+from atlas.statistics.task_unit import task_of
 from atlas.store.record_files import read_records
 from atlas.terminal.visible_text import one_line
 from atlas.viewing.web.calibrate import Calibration, draw_steps, measure_calibration

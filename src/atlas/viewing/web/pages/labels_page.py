@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from atlas.presenting.wording import decimal, decimal_interval, percent, percent_interval
-from atlas.viewing.web.labels.annotator_agreement import AnnotatorPair
 from atlas.viewing.web.labels.edits import Edit, LabeledTrajectory, Labeling
 from atlas.viewing.web.pages.labeling_view import TYPE_NAMES, clock
 from atlas.viewing.web.sources import Source
+
+if TYPE_CHECKING:
+    from atlas.viewing.web.labels.annotator_agreement import AnnotatorPair
 
 ACTIONS = {"finish": "finished", "reopen": "opened again", "undo": "undid"}
 
