@@ -63,7 +63,14 @@ def test_a_fault_of_the_viewer_is_a_page_with_the_headers(
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example:8765", "", "localhost@evil.example", "[::1", "10.0.0.1"],
+    [
+        "evil.example",
+        "127.0.0.1.evil.example:8765",
+        "",
+        "localhost@evil.example",
+        "[::1",
+        "10.0.0.1",
+    ],
 )
 def test_another_host_is_refused(client: TestClient, host: str) -> None:
     assert client.get("/", headers={"host": host}).status_code == 403
@@ -77,7 +84,14 @@ def test_names_of_this_machine_are_accepted(client: TestClient, host: str) -> No
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "post"])
 @pytest.mark.parametrize(
     "origin",
-    [None, "null", "http://evil.example", "https://127.0.0.1:8765", "http://127.0.0.1:1", HOME + "/"],
+    [
+        None,
+        "null",
+        "http://evil.example",
+        "https://127.0.0.1:8765",
+        "http://127.0.0.1:1",
+        HOME + "/",
+    ],
 )
 def test_a_write_from_another_page_is_refused(
     writes: TestClient, method: str, origin: str | None

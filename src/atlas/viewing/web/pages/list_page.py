@@ -1,4 +1,4 @@
-"""The list: `page of rows + query -> view`. Filters are a form, so the list works without scripts."""
+"""The list: `page of rows + query -> view`. Filters are a form, so it works without scripts."""
 
 from __future__ import annotations
 
