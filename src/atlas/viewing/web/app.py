@@ -11,7 +11,7 @@ from atlas.errors import AtlasError, first_line
 from atlas.viewing.web.context import AppContext
 from atlas.viewing.web.library import Library, NotFound
 from atlas.viewing.web.render import make_render
-from atlas.viewing.web.security import Access, Guard
+from atlas.viewing.web.security import Access, RequestGuard
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -34,7 +34,7 @@ ROUTES = (
 
 def make_app(
     library: Library, labels: LabelStore, config: ViewConfig, access: Access | None = None
-) -> Guard:
+) -> RequestGuard:
     """The viewer as an ASGI application, with its guard around it.
 
     Args:
@@ -79,4 +79,4 @@ def make_app(
     # uvicorn prints the traceback.
     app.add_exception_handler(Exception, unknown)
     # Around everything, so that answers to faults have the headers, too.
-    return Guard(app, access or Access())
+    return RequestGuard(app, access or Access())
