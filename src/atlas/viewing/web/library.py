@@ -20,7 +20,7 @@ from atlas.viewing.web.find_rows import count_rows, row_beside, row_of, rows_of_
 from atlas.viewing.web.index import SCORES_FILE, Index
 from atlas.viewing.web.marks import pairs_of
 from atlas.viewing.web.query import Query
-from atlas.viewing.web.rows import Facet, NamedSelection, FoundPage, Row
+from atlas.viewing.web.rows import Facet, FoundPage, NamedSelection, Row
 from atlas.viewing.web.sources import Source, Sources, reread
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
