@@ -54,9 +54,10 @@ from atlas.selection.learned.train_selector import SelectTrainConfig, train_sele
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.selection.selectors.base import SELECTORS
 from atlas.selection.write_selections import write_selections
-from atlas.statistics.agreement import expected_jaccard, task_of
+from atlas.statistics.agreement import expected_jaccard
 from atlas.statistics.bootstrap import Floats, divide
 from atlas.statistics.jackknife import estimate_from_sums, sum_by_unit
+from atlas.statistics.task_unit import task_of
 from atlas.store.readers import read_selections
 
 POSITION = "position"

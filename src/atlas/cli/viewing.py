@@ -56,6 +56,7 @@ def view(
 
 
 def _serve(library: Library, config: ViewConfig, first: Path, *, opens_browser: bool) -> None:
+    from atlas.cli.people_selection import select_labeled
     from atlas.viewing.web.app import make_app
     from atlas.viewing.web.labels.store import LabelStore
     from atlas.viewing.web.security import access_for
@@ -74,7 +75,7 @@ def _serve(library: Library, config: ViewConfig, first: Path, *, opens_browser: 
         for problem in library.problems:
             say(f"problem:   {problem.where}: {problem.reason}")
 
-    app = make_app(library, labels, config, access)
+    app = make_app(library, labels, config, access, select_labeled)
     serve(app, opened, address_of(opened, access), announce, opens_browser=opens_browser)
     say("stopped:   labels are saved.")
 

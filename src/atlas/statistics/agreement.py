@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from atlas.records import Record, Trajectory
+from atlas.records import Record
 from atlas.statistics.bootstrap import Floats, divide, round_known
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.jackknife import FEWEST_UNITS, SumStatistic, estimate_from_sums, sum_by_unit
@@ -165,11 +165,6 @@ def cohen_kappa(sums: Floats) -> Floats:
     share, other = divide(first, steps), divide(second, steps)
     by_chance = share * other + (1 - share) * (1 - other)
     return divide(observed - by_chance, 1 - by_chance)
-
-
-def task_of(trajectory: Trajectory) -> str:
-    """The unit of a trajectory: its task, within its environment."""
-    return f"{trajectory.task.environment}\n{trajectory.task.id}"
 
 
 @lru_cache(maxsize=65_536)

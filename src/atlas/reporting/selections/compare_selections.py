@@ -34,8 +34,8 @@ from atlas.reporting.selections.measure_selections import (
 from atlas.reporting.selections.plot_positions import plot_selected_positions
 from atlas.reporting.selections.selection_comparison import SelectionComparison
 from atlas.reporting.selections.selection_tables import comparison_markdown
-from atlas.statistics.agreement import task_of
 from atlas.statistics.bootstrap import CONFIDENCE
+from atlas.statistics.task_unit import task_of
 from atlas.store.readers import limits_of, read_selections, read_trajectories
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import (

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from atlas.records import Selection, Trajectory
 from atlas.selection.budget import best_indices
 from atlas.selection.learned.model import HeldOutQuality
-from atlas.statistics.agreement import Overlap, measure_agreement, task_of
+from atlas.statistics.agreement import Overlap, measure_agreement
+from atlas.statistics.task_unit import task_of
 
 BINS = 10
 DIGITS = 6

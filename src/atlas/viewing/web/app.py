@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastapi.responses import HTMLResponse
 
     from atlas.viewing.web.config import ViewConfig
+    from atlas.viewing.web.labels.people_selection import MakeSelection
     from atlas.viewing.web.labels.store import LabelStore
 
 STATIC = Path(__file__).with_name("static")
@@ -33,12 +34,17 @@ ROUTES = (
 
 
 def make_app(
-    library: Library, labels: LabelStore, config: ViewConfig, access: Access | None = None
+    library: Library,
+    labels: LabelStore,
+    config: ViewConfig,
+    access: Access | None = None,
+    make_selection: MakeSelection | None = None,
 ) -> RequestGuard:
     """The viewer as an ASGI application, with its guard around it.
 
     Args:
         access: who may ask; by default browsers on this machine.
+        make_selection: runs `annotated` on a file of labels.
     """
     from fastapi import FastAPI
     from fastapi.exceptions import RequestValidationError
@@ -48,7 +54,7 @@ def make_app(
     # The pages of FastAPI's own documentation load scripts of other sites.
     app = FastAPI(title="atlas view", docs_url=None, redoc_url=None, openapi_url=None)
     render = make_render(library=library, config=config)
-    context = AppContext(library, labels, config, render)
+    context = AppContext(library, labels, config, render, make_selection)
     for name in ROUTES:
         module = f"atlas.viewing.web.pages.{name}"
         if find_spec(module) is not None:

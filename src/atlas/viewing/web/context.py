@@ -30,6 +30,7 @@ from atlas.viewing.web.library import Library
 if TYPE_CHECKING:
     from fastapi.responses import HTMLResponse
 
+    from atlas.viewing.web.labels.people_selection import MakeSelection
     from atlas.viewing.web.labels.store import LabelStore
 
 
@@ -46,9 +47,13 @@ class Render(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """The runs, the labels of people, the settings, and the renderer of templates."""
+    """The runs, the labels of people, the settings, and the renderer of templates.
+
+    `make_selection` writes a run of select from a file of labels; the command line hands it in.
+    """
 
     library: Library
     labels: LabelStore
     config: ViewConfig
     render: Render
+    make_selection: MakeSelection | None = None

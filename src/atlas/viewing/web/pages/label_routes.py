@@ -1,0 +1,222 @@
+"""The routes of labels: controls beside a step, the page of all labels, and their exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
+
+from atlas.errors import ConfigError
+from atlas.records import LabelType, Trajectory
+from atlas.store.manifests import read_manifest
+from atlas.store.paths import name_fault
+from atlas.store.record_files import to_json
+from atlas.viewing.web.context import AppContext
+from atlas.viewing.web.labels.label_files import label_lines
+from atlas.viewing.web.labels.people_selection import labels_of_run, write_people_selection
+from atlas.viewing.web.labels.store import check_annotator
+from atlas.viewing.web.labels.uncertain_order import UncertainOrder
+from atlas.viewing.web.pages.label_forms import (
+    Form,
+    annotator_of,
+    field,
+    is_htmx,
+    number,
+    read_form,
+    remember_annotator,
+    see_other,
+    whole_number,
+)
+from atlas.viewing.web.pages.labeling_view import TYPE_NAMES, LabelingView, describe_labeling
+from atlas.viewing.web.pages.labels_page import describe_labels
+
+FormBody = Annotated[Form, Depends(read_form)]
+NUM_EDITS = 50
+
+
+def labeling_of(
+    context: AppContext, request: Request, source: str, trajectory: Trajectory
+) -> LabelingView:
+    """The controls of a trajectory for the person at this browser.
+
+    `is_hidden` of the result says whether the page must hide what selectors say.
+    """
+    return describe_labeling(
+        trajectory,
+        source,
+        annotator_of(request, context.config),
+        context.labels.labelings(trajectory),
+        is_blind=context.config.blind,
+    )
+
+
+def label_routes(context: AppContext) -> APIRouter:
+    """Routes under `/labels`. A script gets the changed part of a page, a form a redirection."""
+    router = APIRouter(prefix="/labels")
+    _add_edits(router, context)
+    _add_page(router, context)
+    _add_exports(router, context)
+    return router
+
+
+def _add_edits(router: APIRouter, context: AppContext) -> None:
+    library, labels, render = context.library, context.labels, context.render
+
+    def answer(
+        request: Request, form: Form, step: int | None, *, retargets: bool = False
+    ) -> Response:
+        """The changed step for a script, the whole page otherwise."""
+        source, id_ = field(form, "source"), field(form, "id")
+        if step is None or not is_htmx(request):
+            anchor = "" if step is None else f"step-{step}"
+            response: Response = see_other("/trajectory", anchor, source=source, id=id_)
+            if is_htmx(request):
+                response = Response(headers={"HX-Refresh": "true"})
+            return response
+        view = labeling_of(context, request, source, library.trajectory(source, id_))
+        part = render("labeling.html.j2", labeling=view.steps[step], bar=view)
+        if retargets:
+            part.headers["HX-Retarget"] = f"#label-{step}"
+            part.headers["HX-Reswap"] = "outerHTML"
+        return part
+
+    def set_label(request: Request, form: FormBody) -> Response:
+        trajectory = library.trajectory(field(form, "source"), field(form, "id"))
+        step, type_ = whole_number(form, "step"), form.get("type", "")
+        labels.set(
+            annotator_of(request, context.config),
+            trajectory,
+            step,
+            _type_of(type_) if type_ else None,
+            reason=form.get("reason"),
+            evidence=form.get("evidence"),
+            confidence=number(form, "confidence"),
+        )
+        return answer(request, form, step)
+
+    def undo_label(request: Request, form: FormBody) -> Response:
+        trajectory = library.trajectory(field(form, "source"), field(form, "id"))
+        undone = labels.undo(annotator_of(request, context.config), trajectory)
+        if undone is None and is_htmx(request):
+            return Response(status_code=204)
+        # The undone label may be that of another step.
+        return answer(request, form, None if undone is None else undone.step, retargets=True)
+
+    def finish_labels(request: Request, form: FormBody) -> Response:
+        trajectory = library.trajectory(field(form, "source"), field(form, "id"))
+        is_finished = form.get("finished", "yes") == "yes"
+        labels.finish(annotator_of(request, context.config), trajectory, is_finished)
+        return answer(request, form, None)
+
+    router.add_api_route("/set", set_label, methods=["POST"])
+    router.add_api_route("/undo", undo_label, methods=["POST"])
+    router.add_api_route("/finish", finish_labels, methods=["POST"])
+
+
+def _add_page(router: APIRouter, context: AppContext) -> None:
+    library, labels = context.library, context.labels
+    order = UncertainOrder(library)
+
+    def show_labels(request: Request, made: str = "", none: str = "") -> HTMLResponse:
+        said = _made(labels.path.parent, made) if made else ""
+        if none:
+            said = f"{library.source(none).title}: nothing uncertain is left to label."
+        view = describe_labels(
+            labels.labelings(),
+            labels.trajectories(),
+            labels.agreement(),
+            labels.history(limit=NUM_EDITS),
+            library.sources,
+            labels.path.name,
+        )
+        return context.render(
+            "labels.html.j2",
+            view=view,
+            annotator=annotator_of(request, context.config),
+            said=said,
+            makes_selections=context.make_selection is not None,
+        )
+
+    def choose_annotator(form: FormBody) -> Response:
+        response = see_other("/labels")
+        remember_annotator(response, check_annotator(field(form, "annotator")))
+        return response
+
+    def show_next(request: Request, source: str, after: str = "") -> Response:
+        annotator = annotator_of(request, context.config)
+        done = {
+            one.digest
+            for one in labels.labelings()
+            if one.is_finished and one.annotator == annotator
+        }
+        found = order.next_of(source, done, after)
+        if found is None:
+            return see_other("/labels", none=source)
+        return see_other("/trajectory", f"step-{found.step}", source=source, id=found.trajectory_id)
+
+    router.add_api_route("", show_labels, response_class=HTMLResponse)
+    router.add_api_route("/annotator", choose_annotator, methods=["POST"])
+    router.add_api_route("/next", show_next)
+
+
+def _add_exports(router: APIRouter, context: AppContext) -> None:
+    library, labels = context.library, context.labels
+
+    def export_labels(
+        format: str = "jsonl", source: str = "", annotator: str = "", finished: str = ""
+    ) -> Response:
+        if format != "jsonl":
+            raise ConfigError(f"format '{format:.40}' is not known, expected jsonl.")
+        chosen = [
+            one
+            for one in labels.labelings()
+            if annotator in ("", one.annotator)
+            and (one.is_finished or not finished)
+            and (not source or labels_of_run(library, source, one))
+        ]
+        body = b"".join(to_json(label) + b"\n" for label in label_lines(chosen))
+        headers = {"content-disposition": 'attachment; filename="labels.jsonl"'}
+        return Response(body, media_type="application/x-ndjson", headers=headers)
+
+    def make_selection(form: FormBody) -> Response:
+        if context.make_selection is None:
+            raise ConfigError(
+                "this viewer cannot write selections. Export the labels, then use 'atlas select "
+                "--selector annotated labels=FILE'."
+            )
+        made = write_people_selection(
+            library,
+            labels,
+            context.make_selection,
+            field(form, "source"),
+            field(form, "name"),
+            annotator=form.get("annotator") or None,
+            ratio=number(form, "ratio") or 1.0,
+            finished_only=bool(form.get("finished")),
+        )
+        return see_other("/labels", made=made.out.name)
+
+    router.add_api_route("/export", export_labels)
+    router.add_api_route("/selection", make_selection, methods=["POST"])
+
+
+def _made(folder: Path, name: str) -> str:
+    """A sentence on a selection that was written, read from its run folder."""
+    if name_fault(name) is not None:
+        return ""
+    summary = read_manifest(folder / name, ("select",)).summary
+    steps, trajectories = summary["selected_steps"], summary["trajectories"]
+    return (
+        f"Written: {folder / name}, a selection with {steps:,} critical steps in "
+        f"{trajectories:,} trajectories."
+    )
+
+
+def _type_of(text: str) -> LabelType:
+    for known in TYPE_NAMES:
+        if text == known:
+            return known
+    expected = ", ".join(TYPE_NAMES)
+    raise ConfigError(f"label type '{text:.40}' is not known, expected one of: {expected}.")

@@ -1,0 +1,161 @@
+"""The controls of labels beside a trajectory: `trajectory + labels -> LabelingView`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from atlas.presenting.wording import KIND_LABELS
+from atlas.records import CRITICAL_KINDS, LabelType, Trajectory
+from atlas.viewing.web.labels.edits import Labeling, StepLabel
+
+TYPE_NAMES: dict[LabelType, str] = {
+    "none": "not critical",
+    "critical": "critical",
+    **{kind: KIND_LABELS[kind] for kind in CRITICAL_KINDS},
+}
+CONFIDENCES = ((0.25, "a guess"), (0.5, "unsure"), (0.75, "rather sure"), (1.0, "sure"))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice for a step.
+
+    `key` is the key of the keyboard that chooses it now. `shown_key` may be hidden: space chooses
+    "critical" or "not critical", by what is chosen.
+    """
+
+    value: LabelType
+    name: str
+    key: str = ""
+    shown_key: str = ""
+    is_chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """One choice of how sure the annotator is."""
+
+    value: float
+    name: str
+    is_chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SaidByOther:
+    """What another annotator says about a step."""
+
+    annotator: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepLabeling:
+    """The controls of one step; `saved` says who labeled it and when."""
+
+    source: str
+    trajectory_id: str
+    step: int
+    choices: tuple[Choice, ...]
+    confidences: tuple[Confidence, ...]
+    reason: str = ""
+    evidence: str = ""
+    saved: str = ""
+    others: tuple[SaidByOther, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelingView:
+    """The controls of a trajectory.
+
+    `is_hidden`: what selectors and other people say stays hidden until the annotator has finished.
+    """
+
+    source: str
+    trajectory_id: str
+    annotator: str
+    num_steps: int
+    num_decided: int
+    num_critical: int
+    is_finished: bool
+    is_hidden: bool
+    steps: tuple[StepLabeling, ...]
+
+
+def describe_labeling(
+    trajectory: Trajectory,
+    source: str,
+    annotator: str,
+    labelings: Sequence[Labeling],
+    *,
+    is_blind: bool = False,
+) -> LabelingView:
+    """The controls of one annotator, with what others say.
+
+    Args:
+        source: the key of the run.
+        labelings: of all annotators of this trajectory.
+        is_blind: hide selections and other people until the annotator has finished.
+    """
+    own = next((one for one in labelings if one.annotator == annotator), None)
+    is_finished = own is not None and own.is_finished
+    is_hidden = is_blind and not is_finished
+    others = [] if is_hidden else [one for one in labelings if one.annotator != annotator]
+    labels = {} if own is None else own.labels
+    return LabelingView(
+        source=source,
+        trajectory_id=trajectory.id,
+        annotator=annotator,
+        num_steps=len(trajectory.steps),
+        num_decided=sum(label.type is not None for label in labels.values()),
+        num_critical=sum(label.is_critical for label in labels.values()),
+        is_finished=is_finished,
+        is_hidden=is_hidden,
+        steps=tuple(
+            _step(source, trajectory.id, step, labels.get(step), others)
+            for step in range(len(trajectory.steps))
+        ),
+    )
+
+
+def choices_for(chosen: LabelType | None) -> tuple[Choice, ...]:
+    """All choices for a step. The space key takes the step out of the critical ones, or into."""
+    is_critical = chosen not in (None, "none")
+    keys: dict[LabelType, str] = {
+        "none" if is_critical else "critical": "space",
+        **{kind: str(place) for place, kind in enumerate(CRITICAL_KINDS, start=1)},
+    }
+    shown = {**keys, "none": "space", "critical": "space"}
+    return tuple(
+        Choice(value, name, keys.get(value, ""), shown.get(value, ""), value == chosen)
+        for value, name in TYPE_NAMES.items()
+    )
+
+
+def _step(
+    source: str, id_: str, step: int, label: StepLabel | None, others: Iterable[Labeling]
+) -> StepLabeling:
+    confidence = None if label is None else label.confidence
+    return StepLabeling(
+        source=source,
+        trajectory_id=id_,
+        step=step,
+        choices=choices_for(None if label is None else label.type),
+        confidences=tuple(
+            Confidence(value, name, value == confidence) for value, name in CONFIDENCES
+        ),
+        reason=(label and label.reason) or "",
+        evidence=(label and label.evidence) or "",
+        saved="" if label is None else f"saved by {label.annotator} at {clock(label.time)}",
+        others=tuple(
+            SaidByOther(one.annotator, TYPE_NAMES[said.type], said.reason or "")
+            for one in others
+            if (said := one.labels.get(step)) is not None and said.type is not None
+        ),
+    )
+
+
+def clock(time: str) -> str:
+    """A time of an edit to the second: `2026-11-30 15:54:47 UTC`."""
+    return f"{time[:10]} {time[11:19]} UTC"
