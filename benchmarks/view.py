@@ -3,7 +3,7 @@
     python benchmarks/view.py 10000 100000
 
 Each run has trajectories of 10 steps (about 9 kB) and two selections. A page is timed as a whole,
-from the request to the HTML, in this process. Results of the machine of the docs are in docs/log.md.
+from the request to the HTML, in this process.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from atlas.store.manifests import MANIFEST_FILE, Input, Manifest, write_manifest
 from atlas.store.record_files import file_digest, write_records
 from atlas.viewing.web.app import make_app
 from atlas.viewing.web.config import ViewConfig
+from atlas.viewing.web.labels.store import LabelStore
 from atlas.viewing.web.library import Library
 from atlas.viewing.web.sources import open_sources
 
@@ -121,8 +122,8 @@ def measure(count: int) -> None:
             started = time.perf_counter()
             library = Library(open_sources(runs), folder / "index", shows_progress=True)
             print(f"  {title:24} {time.perf_counter() - started:8.2f} s")
-        labels = None
-        app = make_app(library, labels, ViewConfig())  # type: ignore[arg-type]
+        labels = LabelStore(folder / "labels.sqlite")
+        app = make_app(library, labels, ViewConfig())
         client = TestClient(app, base_url="http://127.0.0.1")
         last = -(-count // 50)
         for title, place in PAGES.items():

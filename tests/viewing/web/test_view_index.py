@@ -70,7 +70,7 @@ def test_lines_that_cannot_be_read_are_rows_with_a_problem(tmp_path: Path) -> No
     assert [row.problem is None for row in page.rows] == [True, *[False] * len(broken), True]
     assert page.rows[4].id == "named"
     assert library.find(Query(problem=True)).total == len(broken)
-    with pytest.raises(DataError, match="line 5: .*expected a Trajectory"):
+    with pytest.raises(DataError, match=r"line 5: .*expected a Trajectory"):
         library.trajectory("run", "named")
     assert library.trajectory("run", "z").id == "z"
 

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from atlas.viewing.web.app import make_app
 from atlas.viewing.web.config import ViewConfig
 from atlas.viewing.web.library import Library
-from atlas.viewing.web.security import CONTENT_POLICY, Access, Guard, access_for
+from atlas.viewing.web.security import CONTENT_POLICY, Access, RequestGuard, access_for
 from tests.viewing.web.view_runs import make_episode, open_library, write_run
 
 HOME = "http://127.0.0.1:8765"
@@ -38,7 +38,7 @@ def client(library: Library) -> TestClient:
 @pytest.fixture
 def writes() -> TestClient:
     """Answers every request that the guard lets through."""
-    return TestClient(Guard(PlainTextResponse("done"), Access()), base_url=HOME)
+    return TestClient(RequestGuard(PlainTextResponse("done"), Access()), base_url=HOME)
 
 
 @pytest.mark.parametrize("place", ["/", "/none", "/?sort=x", "/static/view.css", "/static/none"])

@@ -12,7 +12,7 @@ from atlas.viewing.web.context import AppContext
 from atlas.viewing.web.library import Library, NotFound
 from atlas.viewing.web.meters import PLAIN_METERS, Meters
 from atlas.viewing.web.render import make_render
-from atlas.viewing.web.security import Access, Guard
+from atlas.viewing.web.security import Access, RequestGuard
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -41,7 +41,7 @@ def make_app(
     access: Access | None = None,
     make_selection: MakeSelection | None = None,
     meters: Meters = PLAIN_METERS,
-) -> Guard:
+) -> RequestGuard:
     """The viewer as an ASGI application, with its guard around it.
 
     Args:
@@ -88,4 +88,4 @@ def make_app(
     # uvicorn prints the traceback.
     app.add_exception_handler(Exception, unknown)
     # Around everything, so that answers to faults have the headers, too.
-    return Guard(app, access or Access())
+    return RequestGuard(app, access or Access())

@@ -25,6 +25,8 @@ COLUMN_OF_SORT = {
     "steps": "t.steps",
     "selected": "t.selected",
 }
+# Field of a query -> the column that must have its value.
+_EQUAL = {"run": "source", "environment": "environment", "group": "grp", "outcome": "outcome"}
 FAULT = "coalesce(t.fault, t.selection_fault)"
 MAX_WORDS = 20
 _PHRASE = re.compile(r'"([^"]*)"|(\S+)')
@@ -77,16 +79,17 @@ def rows_of_page(connection: Connection, query: Query) -> list[Row]:
     return [row_of(rows[number]) for (number,) in ordered]
 
 
-def row_beside(
-    connection: Connection, query: Query, number: int, *, is_next: bool
-) -> Row | None:
+def row_beside(connection: Connection, query: Query, number: int, *, is_next: bool) -> Row | None:
     """The row before or after the one with a number, in the order of a query."""
     where = _where(query)
     column, direction = _sort_of(query)
     is_up = (direction == "asc") == is_next
     sign, order = (">", "asc") if is_up else ("<", "desc")
-    where.add(f"({column}, t.number) {sign} (select {column}, t.number from trajectories t "
-              "where t.number = ?)", number)
+    where.add(
+        f"({column}, t.number) {sign} (select {column}, t.number from trajectories t "
+        "where t.number = ?)",
+        number,
+    )
     sql = (
         f"select t.* from trajectories t {where.sql} "
         f"order by {column} {order}, t.number {order} limit 1"
@@ -124,41 +127,48 @@ def _sort_of(query: Query) -> tuple[str, str]:
 
 def _where(query: Query) -> _Where:
     where = _Where()
-    if query.run:
-        where.add("t.source = ?", query.run)
+    for column in _EQUAL:
+        if value := getattr(query, column):
+            where.add(f"t.{_EQUAL[column]} = ?", value)
     if query.task:
         where.add("substr(t.task, 1, ?) = ?", len(query.task), query.task)
-    if query.environment:
-        where.add("t.environment = ?", query.environment)
-    if query.group:
-        where.add("t.grp = ?", query.group)
-    if query.outcome:
-        where.add("t.outcome = ?", query.outcome)
+    if query.disagreement:
+        where.add("t.disagrees")
+    if query.problem:
+        where.add(f"{FAULT} is not null")
+    if query.text:
+        matches = "select rowid from words where words match ?"
+        where.add(f"t.number in ({matches})", _match(query.text))
+    _add_selected(where, query)
+    _add_flipped(where, query.flipped)
+    return where
+
+
+def _add_selected(where: _Where, query: Query) -> None:
+    """Steps of a kind, selected by anyone or by one selection."""
+    kinds = BIT_OF_KIND.get(query.kind, 0)
     if query.selector:
-        kinds = BIT_OF_KIND.get(query.kind, 0)
+        selected = "select 1 from selections s where s.source = ? and s.id = t.id and s.num > 0"
         where.add(
-            "exists (select 1 from selections s where s.source = ? and s.id = t.id and s.num > 0 "
-            "and (? = 0 or s.kinds & ?)) and json_extract(t.counts, '$.' || json_quote(?)) > 0",
+            f"exists ({selected} and (? = 0 or s.kinds & ?)) "
+            # Another run may have a trajectory of this name.
+            "and exists (select 1 from json_each(t.counts) c where c.key = ?)",
             query.selector,
             kinds,
             kinds,
             query.selector,
         )
-    elif query.kind:
-        where.add("t.kinds & ?", BIT_OF_KIND[query.kind])
-    if query.disagreement:
-        where.add("t.disagrees")
-    if query.problem:
-        where.add(f"{FAULT} is not null")
-    if query.flipped == ANY:
+    elif kinds:
+        where.add("t.kinds & ?", kinds)
+
+
+def _add_flipped(where: _Where, flipped: str) -> None:
+    if flipped == ANY:
         where.add("t.flipped")
-    elif query.flipped:
-        left, _, right = query.flipped.partition(":")
+    elif flipped:
+        left, _, right = flipped.partition(":")
         condition = f"t.source in (?, ?) and ({_FLIPPED} or {_FLIPPED})"
         where.add(condition, left, right, left, right, right, left)
-    if query.text:
-        where.add("t.number in (select rowid from words where words match ?)", _match(query.text))
-    return where
 
 
 def _match(text: str) -> str:

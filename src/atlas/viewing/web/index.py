@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from atlas.viewing.web.database import SCHEMA, Database
 from atlas.viewing.web.index_lines import (
+    TrajectoryEntry,
     describe_selection_line,
     describe_trajectory_line,
     id_of_scores,
@@ -28,7 +29,7 @@ from atlas.viewing.web.marks import mark_rows
 from atlas.viewing.web.sources import Source
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
+    from sqlite3 import Connection, Row
 
     from atlas.terminal.progress import Bar
 
@@ -156,9 +157,8 @@ def _files_of(source: Source) -> Iterator[IndexedFile]:
             yield IndexedFile(f"{source.key}/scores", scores, "scores", _add_scores, False)
 
 
-def _continues(known: object, file: IndexedFile, stamp: str, size: int) -> bool:
+def _continues(earlier: Row, file: IndexedFile, stamp: str, size: int) -> bool:
     """Whether what is indexed is still the beginning of the file."""
-    earlier = dict(known)  # type: ignore[call-overload]
     is_same_file = earlier["stamp"].split()[0] == stamp.split()[0]
     is_same_file = is_same_file and earlier["name"] == file.path.name
     if file.is_growing:
@@ -178,9 +178,7 @@ def _batch(opened: BinaryIO, size: int, is_growing: bool) -> Iterator[Line]:
         yield offset, line
 
 
-def _add_trajectories(
-    inside: Connection, source: str, lines: int, batch: Sequence[Line]
-) -> None:
+def _add_trajectories(inside: Connection, source: str, lines: int, batch: Sequence[Line]) -> None:
     # Numbers are never used twice, so words of rows that were removed belong to nothing.
     last = inside.execute("select seq from sqlite_sequence where name = 'trajectories'").fetchone()
     first = (last[0] if last else 0) + 1
@@ -189,9 +187,7 @@ def _add_trajectories(
         "insert into trajectories (number, source, line, offset, length, id, task, environment, "
         "grp, outcome, score, steps, goal, fault) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [
-            (first + place, source, lines + place + 1, offset, len(line), entry.id, entry.task)
-            + (entry.environment, entry.group, entry.outcome, entry.score, entry.num_steps)
-            + (entry.goal, entry.fault)
+            (first + place, source, lines + place + 1, offset, len(line), *_columns(entry))
             for place, ((offset, line), entry) in enumerate(zip(batch, entries, strict=True))
         ],
     )
@@ -199,6 +195,11 @@ def _add_trajectories(
         "insert into words (rowid, body) values (?, ?)",
         [(first + place, entry.words) for place, entry in enumerate(entries)],
     )
+
+
+def _columns(entry: TrajectoryEntry) -> tuple[str | float | None, ...]:
+    named = (entry.id, entry.task, entry.environment, entry.group)
+    return (*named, entry.outcome, entry.score, entry.num_steps, entry.goal, entry.fault)
 
 
 def _add_selections(inside: Connection, source: str, lines: int, batch: Sequence[Line]) -> None:
@@ -227,9 +228,7 @@ def _forget(inside: Connection, source: str) -> None:
             inside.execute(f"delete from {table} where source = ?", (name,))
 
 
-def _bar(
-    file: IndexedFile, size: int, shows_progress: bool
-) -> AbstractContextManager[Bar | None]:
+def _bar(file: IndexedFile, size: int, shows_progress: bool) -> AbstractContextManager[Bar | None]:
     if not shows_progress or size < BYTES_FOR_A_BAR:
         return nullcontext()
     from atlas.terminal.progress import show_progress

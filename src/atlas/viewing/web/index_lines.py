@@ -1,4 +1,4 @@
-"""What the index holds of one line of a run: `line -> entry`. A line that cannot be read is data."""
+"""What the index holds of one line: `line -> entry`. A line that cannot be read is data."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from atlas.viewing.web.find_rows import count_rows, row_beside, row_of, rows_of_
 from atlas.viewing.web.index import SCORES_FILE, Index
 from atlas.viewing.web.marks import pairs_of
 from atlas.viewing.web.query import Query
-from atlas.viewing.web.rows import Facet, NamedSelection, Page, Row
+from atlas.viewing.web.rows import Facet, FoundPage, NamedSelection, Row
 from atlas.viewing.web.sources import Source, Sources, reread
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
@@ -88,7 +88,7 @@ class Library:
         """The sources of one kind, such as `checkpoint`."""
         return tuple(source for source in self.sources if source.kind == kind)
 
-    def find(self, query: Query) -> Page:
+    def find(self, query: Query) -> FoundPage:
         """The page of the list that a query asks for."""
         self._look()
         state, connection = self._state, self._index.database.connection
@@ -97,7 +97,7 @@ class Library:
             if len(state.counts) >= MAX_COUNTS:
                 state.counts.clear()
             total = state.counts[asked] = count_rows(connection, query)
-        return Page(tuple(rows_of_page(connection, query)), total, state.facets)
+        return FoundPage(tuple(rows_of_page(connection, query)), total, state.facets)
 
     def row(self, source_key: str, trajectory_id: str) -> Row:
         """What the list shows about one trajectory."""

@@ -45,7 +45,7 @@ class Facet:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FoundPage:
     """A page of a list: its rows, the number of all rows, and the values of the filters."""
 
     rows: tuple[Row, ...]

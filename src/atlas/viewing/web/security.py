@@ -57,7 +57,7 @@ def access_for(host: str) -> Access:
     return Access(hosts=(), token=secrets.token_urlsafe(24))
 
 
-class Guard:
+class RequestGuard:
     """Refuses what is not from a page of the viewer, and adds headers to every answer."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:

@@ -96,8 +96,11 @@ def open_sources(
     sources = tuple(_with_keys(search.found))
     digests = {source.digest for source in sources if source.kind == "trajectories"}
     strays = [
-        Problem(where=short_path(one.path), reason="the trajectories that it was made from are not "
-                "among the runs that are shown. Give their run, too")
+        Problem(
+            where=short_path(one.path),
+            reason="the trajectories that it was made from are not "
+            "among the runs that are shown. Give their run, too",
+        )
         for one in sources
         if one.kind == "selection" and one.made_from not in digests
     ]

@@ -1,4 +1,4 @@
-"""The list: `page of rows + query -> view`. Filters are a form, so the list works without scripts."""
+"""The list: `page of rows + query -> view`. Filters are a form, so it works without scripts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atlas.records import Problem
 from atlas.viewing.web.marks import ARMS
 from atlas.viewing.web.query import ANY, SORTS, Query
 from atlas.viewing.web.render import link
-from atlas.viewing.web.rows import Facet, Page, Row
+from atlas.viewing.web.rows import Facet, FoundPage, Row
 from atlas.viewing.web.sources import Source
 
 SORT_NAMES = {
@@ -36,7 +36,7 @@ MAX_ARMS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FilterChoice:
     """An option of a field. The empty value turns the filter off."""
 
     value: str
@@ -50,7 +50,7 @@ class Field:
 
     name: str
     title: str
-    choices: tuple[Choice, ...]
+    choices: tuple[FilterChoice, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class ListView:
 
 
 def describe_list(
-    page: Page, query: Query, sources: Sequence[Source], problems: Sequence[Problem] = ()
+    page: FoundPage, query: Query, sources: Sequence[Source], problems: Sequence[Problem] = ()
 ) -> ListView:
     """The view of one page of the list."""
     runs = [source for source in sources if source.kind == "trajectories"]
@@ -144,45 +144,45 @@ def _listed(row: Row, query: Query) -> ListedRow:
 
 
 def _field(name: str, title: str, facets: Sequence[Facet], chosen: str) -> Field:
-    choices = [Choice(one.value, f"{one.title} ({one.count:,})") for one in facets]
+    choices = [FilterChoice(one.value, f"{one.title} ({one.count:,})") for one in facets]
     return Field(name, title, _with_chosen(choices, chosen))
 
 
-def _with_chosen(choices: Sequence[Choice], chosen: str) -> tuple[Choice, ...]:
+def _with_chosen(choices: Sequence[FilterChoice], chosen: str) -> tuple[FilterChoice, ...]:
     """The choices after "any", with the chosen one marked; it may be none of those offered."""
-    offered = [Choice("", "any", not chosen), *choices]
+    offered = [FilterChoice("", "any", not chosen), *choices]
     if chosen and all(one.value != chosen for one in choices):
-        offered.append(Choice(chosen, chosen))
-    return tuple(Choice(one.value, one.title, one.value == chosen) for one in offered)
+        offered.append(FilterChoice(chosen, chosen))
+    return tuple(FilterChoice(one.value, one.title, one.value == chosen) for one in offered)
 
 
-def _flips(runs: Sequence[Source], page: Page, query: Query) -> Field | None:
+def _flips(runs: Sequence[Source], page: FoundPage, query: Query) -> Field | None:
     """Between which arms the outcome of a task should differ; None with fewer than two arms."""
     arms = [source for source in runs if source.command in ARMS]
     if len(arms) < 2:
         return None
-    choices = [Choice(ANY, f"between any two runs ({_count(page, 'flipped'):,})")]
+    choices = [FilterChoice(ANY, f"between any two runs ({_count(page, 'flipped'):,})")]
     if len(arms) <= MAX_ARMS:
         choices += [
-            Choice(f"{left.key}:{right.key}", f"{left.key} and {right.key}")
+            FilterChoice(f"{left.key}:{right.key}", f"{left.key} and {right.key}")
             for left, right in combinations(arms, 2)
         ]
     return Field("flipped", "Outcome flipped", _with_chosen(choices, query.flipped))
 
 
-def _sorts(query: Query) -> tuple[Choice, ...]:
+def _sorts(query: Query) -> tuple[FilterChoice, ...]:
     return tuple(
-        Choice(f"{sign}{name}", f"{SORT_NAMES[name]}{ending}", query.sort == f"{sign}{name}")
+        FilterChoice(f"{sign}{name}", f"{SORT_NAMES[name]}{ending}", query.sort == f"{sign}{name}")
         for name in SORTS
         for sign, ending in (("", ""), ("-", ", descending"))
     )
 
 
-def _count(page: Page, name: str) -> int:
+def _count(page: FoundPage, name: str) -> int:
     return sum(facet.count for facet in page.facets.get(name, ()))
 
 
-def _pager(page: Page, query: Query) -> Pager:
+def _pager(page: FoundPage, query: Query) -> Pager:
     num_pages = max(1, -(-page.total // query.size))
     before = (query.page - 1) * query.size
     return Pager(
