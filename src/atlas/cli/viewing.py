@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,10 @@ GIVEN_HELP = (
     "Run folders of any command, folders of runs, or log files of other programs; then key=value "
     f"settings, such as annotator=ann. {LISTED}"
 )
+STATIC_HELP = (
+    "Write one file for mailing instead, which needs no server: OUT.html. Filters of the list "
+    "choose its trajectories, such as outcome=failure flipped=any limit=20."
+)
 
 
 @app.command()
@@ -39,21 +44,37 @@ def view(
     no_open: Annotated[
         bool, typer.Option("--no-open", help="Print the address; do not open a browser.")
     ] = False,
+    static: Annotated[Path | None, option("--static", STATIC_HELP)] = None,
+    trajectory: Annotated[
+        list[str] | None,
+        option("--trajectory", "With --static: an id or the beginning of ids; may be repeated."),
+    ] = None,
 ) -> None:
     """Show trajectories with their selections in a browser, and label steps there."""
+    from atlas.cli.static_view import read_choice, write_page
     from atlas.viewing.web.config import ViewConfig
     from atlas.viewing.web.library import Library
     from atlas.viewing.web.sources import open_sources
 
     paths, settings = _paths_and_settings(given)
-    config = read_config(ViewConfig, settings, host=host, port=port)
     folder = _cache_folder()
-    sources = open_sources(paths, _import_log, folder / "imports")
-    library = Library(sources, folder / "indexes", shows_progress=True)
-    try:
+
+    def open_library() -> Library:
+        sources = open_sources(paths, _import_log, folder / "imports")
+        return Library(sources, folder / "indexes", shows_progress=True)
+
+    if static is not None:
+        choice = read_choice(settings)
+        with closing(open_library()) as library:
+            write_page(library, static, trajectory or (), choice, _labels_beside(paths[0]))
+        return
+    if trajectory:
+        raise ConfigError(
+            "--trajectory is given without --static, expected both. Search in the list instead."
+        )
+    config = read_config(ViewConfig, settings, host=host, port=port)
+    with closing(open_library()) as library:
         _serve(library, config, paths[0], opens_browser=not no_open)
-    finally:
-        library.close()
 
 
 def _serve(library: Library, config: ViewConfig, first: Path, *, opens_browser: bool) -> None:

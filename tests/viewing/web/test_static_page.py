@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from atlas.errors import ConfigError
+from atlas.presenting.anchors import anchor_of
 from atlas.records import CriticalStep, Message, Outcome, Selection, Source, Step, Task, Trajectory
 from atlas.viewing.web.rows import NamedSelection
-from atlas.viewing.web.static_page import StaticEntry, anchor_of, render_static, write_static
+from atlas.viewing.web.static_page import StaticEntry, render_static, write_static
 from tests.viewing.web.hostile_texts import ATTACKS, hostile_selections, hostile_trajectory
 from tests.viewing.web.open_browser import (
     THEMES,

@@ -20,6 +20,7 @@ MAX_PAGE = 10_000_000
 MAX_TEXT = 2_000
 # Any pair of arms, for the filter `flipped`.
 ANY = "any"
+YES, NO = ("1", "true"), ("0", "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,9 @@ class Query:
     `text` is searched in ids, goals, first texts and responses. `run` and `selector` are keys of
     sources. `task` is the beginning of a task's id. `flipped` is `any`, or two keys of sources with
     `:` between them.
+
+    >>> Query.from_params({"outcome": "failure", "flipped": "true"}).params
+    {'outcome': 'failure', 'flipped': 'any'}
     """
 
     text: str = ""
@@ -90,16 +94,16 @@ def _text(name: str, value: str) -> str:
 
 
 def _flag(name: str, value: str) -> bool:
-    if value not in ("0", "1"):
-        raise ConfigError(f"{name}='{value}', expected 1 or 0. Correct the address.")
-    return value == "1"
+    if value not in (*YES, *NO):
+        raise ConfigError(f"{name}='{value}', expected 1 or 0. Correct it.")
+    return value in YES
 
 
 def _number(most: int) -> Callable[[str, str], int]:
     def read(name: str, value: str) -> int:
         if not (value.isascii() and value.isdigit() and 1 <= int(value[:20]) <= most):
             raise ConfigError(
-                f"{name}='{value}', expected a number from 1 to {most:,}. Correct the address."
+                f"{name}='{value}', expected a number from 1 to {most:,}. Correct it."
             )
         return int(value)
 
@@ -109,15 +113,15 @@ def _number(most: int) -> Callable[[str, str], int]:
 def _one_of(known: tuple[str, ...]) -> Callable[[str, str], str]:
     def read(name: str, value: str) -> str:
         if value not in known:
-            raise ConfigError(
-                f"{name}='{value}', expected one of: {', '.join(known)}. Correct the address."
-            )
+            raise ConfigError(f"{name}='{value}', expected one of: {', '.join(known)}. Correct it.")
         return value
 
     return read
 
 
 def _arms(name: str, value: str) -> str:
+    if value in (*YES, *NO):
+        return ANY if value in YES else ""
     left, colon, right = value.partition(":")
     if value != ANY and not (left and colon and right and ":" not in right):
         raise ConfigError(
@@ -145,4 +149,6 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "page": ("page", _number(MAX_PAGE)),
     "size": ("size", _number(MAX_ROWS_PER_PAGE)),
 }
+# The parameters that choose and sort trajectories, without those of a page.
+FILTERS = tuple(key for key, _ in _PARAMETERS.values() if key not in ("page", "size"))
 assert _PARAMETERS.keys() == {field.name for field in fields(Query)}

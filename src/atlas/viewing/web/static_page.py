@@ -13,18 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.errors import ConfigError
+from atlas.presenting.anchors import anchor_of
 from atlas.records import Trajectory
 from atlas.store.paths import check_path
 from atlas.store.record_files import write_text
 from atlas.viewing.web.markdown_copy import markdown_copy
 from atlas.viewing.web.pages.step_marks import GivenLabel
+from atlas.viewing.web.pages.token_page import STATES
 from atlas.viewing.web.pages.trajectory_page import describe_trajectory
 from atlas.viewing.web.pages.trajectory_view import TrajectoryView
 from atlas.viewing.web.render import make_environment
 from atlas.viewing.web.rows import NamedSelection
+from atlas.viewing.web.token_masks import TokenMask
 
 STATIC = Path(__file__).with_name("static")
 STYLES = ("view.css", "trajectory.css")
+# In a file with loss masks; its rules hold within them.
+TOKEN_STYLE = "tokens.css"
 SCRIPT = "view.js"
 # A browser reads a page of this size without delay.
 MAX_TRAJECTORIES = 2_000
@@ -32,7 +37,7 @@ MAX_TRAJECTORIES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class StaticEntry:
-    """A trajectory of the file, what is said about it, and its tokens as the token page has them.
+    """A trajectory of the file, what is said about it, and its loss masks.
 
     `run` names where it comes from. It also distinguishes trajectories with the same id.
     """
@@ -42,7 +47,7 @@ class StaticEntry:
     labels: tuple[GivenLabel, ...] = ()
     finished: tuple[str, ...] = ()
     run: str = ""
-    tokens: object | None = None
+    masks: tuple[TokenMask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class StaticPart:
     run: str
     view: TrajectoryView
     markdown: str
-    tokens: object | None
+    masks: tuple[TokenMask, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +87,7 @@ def write_static(
     Raises:
         ConfigError: there is nothing to write, or too much; or `out` cannot be written.
     """
-    if not 0 < len(entries) <= MAX_TRAJECTORIES:
-        raise ConfigError(
-            f"{out}: {len(entries):,} trajectories, expected 1 to {MAX_TRAJECTORIES:,} in one "
-            "page. Choose others with filters, or write several pages."
-        )
+    check_number(len(entries), out)
     check_path(out, "--static", longest_ending=".partial")
     text = render_static(entries, title)
     write_text(out, text)
@@ -94,9 +95,20 @@ def write_static(
     return WrittenPage(out, len(text.encode()), anchors)
 
 
+def check_number(number: int, out: Path) -> None:
+    """Raise if so many trajectories are not in one file."""
+    if not 0 < number <= MAX_TRAJECTORIES:
+        raise ConfigError(
+            f"{out}: {number:,} trajectories, expected 1 to {MAX_TRAJECTORIES:,} in one "
+            "page. Choose others with filters, or write several pages."
+        )
+
+
 def render_static(entries: Sequence[StaticEntry], title: str = "Trajectories") -> str:
     """The file as text."""
     style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in STYLES)
+    if any(entry.masks for entry in entries):
+        style += f"\n.token-view {{\n{(STATIC / TOKEN_STYLE).read_text(encoding='utf-8')}}}\n"
     script = (STATIC / SCRIPT).read_text(encoding="utf-8")
     environment = make_environment()
     # Both are files of this package. Their hashes are those of the text between the tags.
@@ -109,18 +121,9 @@ def render_static(entries: Sequence[StaticEntry], title: str = "Trajectories") -
         script=Markup(script),
         script_hash=_hash(script),
         parts=_parts(entries),
+        states=STATES,
     )
     return page.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
-
-
-def anchor_of(trajectory_id: str, run: str = "") -> str:
-    """The anchor of a trajectory: the same in every page, so that reports can link to it.
-
-    >>> anchor_of("babyai/GoToLocal/7/expert-0")
-    't-72ff336323'
-    """
-    name = f"{run}\n{trajectory_id}".encode("utf-8", "backslashreplace")
-    return f"t-{hashlib.sha256(name).hexdigest()[:10]}"
 
 
 def _parts(entries: Sequence[StaticEntry]) -> list[StaticPart]:
@@ -139,7 +142,7 @@ def _parts(entries: Sequence[StaticEntry]) -> list[StaticPart]:
             finished=entry.finished,
             prefix=f"{anchor}-" if len(entries) > 1 else "",
         )
-        parts.append(StaticPart(anchor, entry.run, view, markdown_copy(view), entry.tokens))
+        parts.append(StaticPart(anchor, entry.run, view, markdown_copy(view), entry.masks))
     return parts
 
 

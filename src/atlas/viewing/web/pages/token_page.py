@@ -125,13 +125,14 @@ class TokenPage:
     total: int
 
 
-def lay_out_tokens(view: TokenView, tokenizer: Any, page: int = 1) -> TokenPage:
-    """The page of a number, or the nearest one that there is."""
+def lay_out_tokens(view: TokenView, tokenizer: Any, page: int | None = 1) -> TokenPage:
+    """The page of a number, or the nearest one that there is; None: one page of all tokens."""
     sizes = [len(one.token_ids) for one in view.examples]
     total = sum(sizes)
-    num_pages = max(1, -(-total // TOKENS_PER_PAGE))
-    page = min(max(1, page), num_pages)
-    start, stop = (page - 1) * TOKENS_PER_PAGE, min(total, page * TOKENS_PER_PAGE)
+    size = TOKENS_PER_PAGE if page is not None else max(1, total)
+    num_pages = max(1, -(-total // size))
+    page = min(max(1, page or 1), num_pages)
+    start, stop = (page - 1) * size, min(total, page * size)
     states = [_states(one) for one in view.examples]
     special = frozenset(_special_ids(tokenizer))
     runs: list[TokenRun] = []
