@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -83,5 +84,8 @@ def run(
     report = stages[-1].out
     console.print()
     print_whole(console, format_main_table(read_report(report)))
-    line(f"\nreport: {(report / 'report.html').resolve()}")
+    line(f"\nreport:   {(report / 'report.html').resolve()}")
+    if (page := plan.episodes_page) is not None:
+        line(f"episodes: {page.resolve()}")
+    line(f"look at everything, and label steps: atlas view {shlex.quote(str(folder))}")
     exit_if_nothing_worked(done)

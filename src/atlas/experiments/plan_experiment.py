@@ -20,15 +20,18 @@ from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite,
 from atlas.evaluation.probe_steps import ProbeConfig, probe_steps
 from atlas.experiments.config import BASE_ARM, OF, TRAIN, ExperimentConfig
 from atlas.experiments.design import claims_of, describe_design
+from atlas.experiments.plan_episodes import plan_episodes
 from atlas.experiments.plan_selections import SelectionPlan
 from atlas.experiments.registration import TRAININGS, as_registered, train_registered
 from atlas.experiments.remake_report import remake_report
 from atlas.experiments.run_stages import Stage
+from atlas.experiments.show_episodes import EpisodesConfig, show_episodes
 from atlas.models.local.load import locate_model
 from atlas.models.players import PLAYER
 from atlas.reporting.claims.registrations import Design
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.reporting.selections.compare_selections import CompareConfig, compare_selections
+from atlas.reporting.shown_episodes import EPISODES_PAGE
 from atlas.selection.select_steps import SelectConfig, select_steps
 from atlas.store.run_folders import Manifest
 from atlas.terminal.progress import say
@@ -62,6 +65,9 @@ def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> Exper
         design=dict(plan.design),
         **dict(claims_of(config)),
     )
+    report = report.model_copy(
+        update={"episodes": plan.add_episodes(report, trajectories, selections)}
+    )
     folders = [stage.out for stage in plan.stages]
     plan.add("report", out / "report", remake_report, report, needs=folders)
     # A missing package or base model is reported now, before other stages spend an hour.
@@ -78,6 +84,12 @@ class ExperimentPlan:
     stages: tuple[Stage, ...]
     design: Design
     out: Path
+
+    @property
+    def episodes_page(self) -> Path | None:
+        """The page of episodes, if one is planned."""
+        pages = [one.out for one in self.stages if isinstance(one.config, EpisodesConfig)]
+        return pages[0] / EPISODES_PAGE if pages else None
 
     @property
     def trainings(self) -> list[Path]:
@@ -219,6 +231,16 @@ class _Plan:
         compare = check_config(CompareConfig, settings, where)
         folder, needs = self._out / "agreement", (trajectories, *names)
         self.add("compare the selections", folder, compare_selections, compare, needs=needs)
+
+    def add_episodes(
+        self, report: ReportConfig, trajectories: Path, selections: SelectionPlan
+    ) -> Path | None:
+        """Plan the page of episodes of the arms that the report is about."""
+        episodes = plan_episodes(self._config, report, trajectories, selections)
+        if episodes is None:
+            return None
+        needs = [path for _, path, _ in episodes.named_runs()]
+        return self.add("episodes", self._out / "episodes", show_episodes, episodes, needs=needs)
 
     def add_probes(self, trajectories: Path, selections: SelectionPlan) -> None:
         """Plan the probe of the base model at the steps that arms selected."""

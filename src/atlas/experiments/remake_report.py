@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atlas.errors import RunError
+from atlas.experiments.keep_earlier import keep_earlier
 from atlas.experiments.registration import changes_since_training
 from atlas.reporting.build_report import build_report
 from atlas.reporting.config import ReportConfig
-from atlas.store.run_folders import MANIFEST_FILE, Manifest, check_folder, run_input
-from atlas.terminal.progress import say
+from atlas.store.run_folders import MANIFEST_FILE, Manifest, run_input
 
 
 def remake_report(config: ReportConfig, out: Path) -> Manifest:
@@ -23,12 +22,5 @@ def remake_report(config: ReportConfig, out: Path) -> Manifest:
     if (out / MANIFEST_FILE).exists():
         named = config.named_runs()
         inputs = {name: run_input(path, out, (command,)) for name, path, command in named}
-        try:
-            check_folder(out, "report", config.relative_to(out), inputs)
-        except RunError:
-            number = 1
-            while (kept := out.with_name(f"{out.name}-{number}")).exists():
-                number += 1
-            out.rename(kept)
-            say(f"the earlier report, of other runs or settings, is kept in {kept}")
+        keep_earlier("report", out, "report", config.relative_to(out), inputs)
     return build_report(config, out)

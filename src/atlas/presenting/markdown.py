@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from atlas.presenting.table import Table
+from atlas.presenting.table import Cell, Table
 from atlas.presenting.wording import MAX_TEXT
 from atlas.terminal.visible_text import one_line
 
@@ -51,8 +51,15 @@ def markdown_table(table: Table) -> list[str]:
     for group in table.groups:
         if group.title and group.rows:
             lines.append(_line([f"**{escape_markdown(group.title)}**", *[""] * len(columns[1:])]))
-        lines += [_line(escape_markdown(cell.plain) for cell in row.cells) for row in group.rows]
+        lines += [_line(map(_cell, row.cells)) for row in group.rows]
     return [*lines, ""]
+
+
+def _cell(cell: Cell) -> str:
+    if not cell.link:
+        return escape_markdown(cell.plain)
+    note = cell.plain.removeprefix(cell.text)
+    return f"[{escape_markdown(cell.text)}]({cell.link}){escape_markdown(note)}"
 
 
 def _line(cells: Iterable[str]) -> str:

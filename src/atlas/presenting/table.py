@@ -20,11 +20,15 @@ Tone = Literal["", "good", "bad", "caution", "muted"]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A table cell: its text, a smaller note beside it (usually an interval), and its tone."""
+    """A table cell: its text, a smaller note beside it (usually an interval), and its tone.
+
+    `link` is where the text leads in a document, as a relative or absolute URL.
+    """
 
     text: str
     note: str = ""
     tone: Tone = ""
+    link: str = ""
 
     @property
     def plain(self) -> str:

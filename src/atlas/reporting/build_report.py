@@ -51,6 +51,7 @@ from atlas.reporting.report import (
 from atlas.reporting.results.find_results import input_of
 from atlas.reporting.results.read_results import RESULTS
 from atlas.reporting.scopes import find_scopes
+from atlas.reporting.shown_episodes import read_episodes_page
 from atlas.store.record_files import write_text
 from atlas.store.run_folders import Manifest, relative_path, run_input, start_run
 from atlas.terminal.visible_text import one_line
@@ -141,6 +142,7 @@ def compute_report(config: ReportConfig, arms: tuple[Arm, ...], out: Path) -> Re
         comparisons=comparisons,
         units=compare_units(arms, scopes, config),
         runs=_describe_runs(arms, out),
+        episodes=read_episodes_page(config.episodes, out) if config.episodes else None,
     )
     words = {
         "headline": write_headline(report),

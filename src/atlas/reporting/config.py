@@ -13,6 +13,7 @@ from atlas.config import Config, StrPath
 from atlas.lookup import nearest
 from atlas.reporting.claims.settings import ClaimSettings
 from atlas.reporting.results.settings import ResultSettings
+from atlas.reporting.shown_episodes import EPISODES_COMMAND
 from atlas.store.run_folders import relative_path
 
 SKILLS_COMMAND = "evaluate --skills"
@@ -112,6 +113,11 @@ class ReportConfig(ClaimSettings, ResultSettings):
         description="what changed in the design since trainings were started, as `atlas run` "
         "finds it; the report says so",
     )
+    episodes: Path | None = Field(
+        default=None,
+        description="run folder of the page of episodes, as `atlas run` writes it beside the "
+        "report; the report links to it",
+    )
     seed: int = Field(default=0, description="seed of the bootstrap")
     resamples: int = Field(
         default=10_000, ge=100, description="number of resamples of each bootstrap"
@@ -167,6 +173,15 @@ class ReportConfig(ClaimSettings, ResultSettings):
             (arm.name for arm in self.arms if arm.name not in (self.reference, self.base)), None
         )
 
+    @property
+    def main_arms(self) -> tuple[str, str] | None:
+        """The arm that the report is about, and the one it is compared with."""
+        if self.primary is not None:
+            return self.primary.arm, self.primary.against
+        if self.focus_arm is not None:
+            return self.focus_arm, self.reference
+        return None if self.base is None else (self.reference, self.base)
+
     def named_runs(self) -> Iterator[tuple[str, Path, str]]:
         """Every run folder: its name in the report, its path, and the command that wrote it."""
         for arm in self.arms:
@@ -178,6 +193,8 @@ class ReportConfig(ClaimSettings, ResultSettings):
                         yield name, path, "evaluate"
                 if run.skills is not None:
                     yield f"{arm.name}/{number}/skills", run.skills, SKILLS_COMMAND
+        if self.episodes is not None:
+            yield "episodes", self.episodes, EPISODES_COMMAND
 
     def named_results(self) -> Iterator[tuple[str, str]]:
         """Every given path of results made elsewhere, with its name in the report."""
@@ -202,6 +219,8 @@ class ReportConfig(ClaimSettings, ResultSettings):
 
     def _with_paths(self, change: Callable[[Path], StrPath]) -> ReportConfig:
         values = self.model_dump()
+        if self.episodes is not None:
+            values["episodes"] = change(self.episodes)
         for arm in values["arms"]:
             arm["results"] = tuple(str(change(Path(one))) for one in arm["results"])
         for run in (run for arm in values["arms"] for run in arm["runs"]):

@@ -13,6 +13,7 @@ from atlas.reporting.claims.settings import Average
 from atlas.reporting.measures.failures import ScopeEndings
 from atlas.reporting.measures.position_bins import PositionBin
 from atlas.reporting.measures.training_method import TrainingMethod
+from atlas.reporting.shown_episodes import EpisodesPage
 from atlas.statistics.estimate import Estimate
 
 REPORT_FILE = "report.json"
@@ -344,7 +345,10 @@ class Claims(Record):
 
 
 class Report(Record):
-    """The whole report as data; the headline, findings and notes follow from the rest."""
+    """The whole report as data; the headline, findings and notes follow from the rest.
+
+    `episodes` is the page that shows some of the episodes, if there is one.
+    """
 
     version: Literal[2] = REPORT_VERSION
     title: str
@@ -366,6 +370,7 @@ class Report(Record):
     comparisons: tuple[ArmComparison, ...]
     units: tuple[UnitReport, ...] = ()
     runs: tuple[RunReport, ...]
+    episodes: EpisodesPage | None = None
 
     def arm(self, name: str) -> ArmReport:
         """The arm of that name."""

@@ -18,6 +18,7 @@ from atlas.reporting.page.difference_tables import (
     difference_tables,
     difference_words,
 )
+from atlas.reporting.page.episode_tables import difference_examples, training_examples
 from atlas.reporting.page.failure_tables import ending_table, example_table, sign_table
 from atlas.reporting.page.forest_plot import plot_forest
 from atlas.reporting.page.paper_table import paper_table
@@ -155,6 +156,15 @@ def _details(report: Report) -> Iterator[ReportSection]:
     tables = [ending_table(report), sign_table(report), turn_table(report)]
     tables += [split_table(report), example_table(report)]
     yield _section("failures", "What failed, and why", lead, tables=tables)
+
+    lead = (
+        "Tasks that one arm of the main comparison solved and the other did not, both directions "
+        "in turn, from the first training of each. They show what such episodes look like and "
+        "are not a sample: the rates above say how often it happens. The training data have their "
+        "selected steps lit."
+    )
+    tables = [difference_examples(report), training_examples(report)]
+    yield _section("episodes", "Episodes to read", lead, tables=tables)
 
     lead = (
         "Standard questions, asked with atlas evaluate --skills: does a model still answer them "

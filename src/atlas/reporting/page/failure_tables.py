@@ -15,6 +15,7 @@ from atlas.reporting.measures.failures import (
     Sign,
     SignCount,
 )
+from atlas.reporting.page.episode_tables import links_by_episode
 from atlas.reporting.page.tables import arm_rows
 from atlas.reporting.report import ArmReport, Report
 from atlas.terminal.visible_text import one_line
@@ -81,6 +82,7 @@ def sign_table(report: Report) -> Table:
 def example_table(report: Report) -> Table:
     """Each way in which episodes failed, with the recorded reason and an episode to look at."""
     paths = {name: run.path for run in report.runs for name in run.names}
+    links = links_by_episode(report)
 
     def rows(found: ScopeEndings, place: int, arm: ArmReport) -> Iterator[TableRow]:
         for ending in found.endings:
@@ -94,7 +96,10 @@ def example_table(report: Report) -> Table:
                 Cell(reason, tone="caution" if ending.kind in BROKEN else ""),
                 Cell(thousands(ending.num_episodes)),
                 Cell(one_line(paths[example.run], MAX_PATH)),
-                Cell(one_line(example.episode, MAX_LABEL)),
+                Cell(
+                    one_line(example.episode, MAX_LABEL),
+                    link=links.get((example.run, example.episode), ""),
+                ),
             )
             yield TableRow(cells, place)
 
