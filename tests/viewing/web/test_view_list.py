@@ -6,13 +6,13 @@ import re
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from atlas.viewing.web.app import make_app
 from atlas.viewing.web.config import ViewConfig
+from atlas.viewing.web.labels.store import LabelStore
 from atlas.viewing.web.library import Library
 from atlas.viewing.web.pages.list_page import describe_list
 from atlas.viewing.web.query import Query
@@ -24,7 +24,6 @@ from tests.viewing.web.view_runs import (
     write_selection,
 )
 
-LABELS: Any = None
 ATTACKS = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -49,14 +48,15 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def client_of(library: Library) -> TestClient:
-    return TestClient(make_app(library, LABELS, ViewConfig()), base_url="http://localhost")
+def client_of(library: Library, folder: Path) -> TestClient:
+    labels = LabelStore(folder / "labels.sqlite")
+    return TestClient(make_app(library, labels, ViewConfig()), base_url="http://localhost")
 
 
 def test_the_list_shows_each_trajectory_with_its_selections(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [make_episode("a/b c"), make_episode("d", outcome="failure")])
     chosen = write_selection(tmp_path / "chosen", run, {"a/b c": [1], "d": []}, "plan_creation")
-    page = client_of(open_library(tmp_path, chosen)).get("/").text
+    page = client_of(open_library(tmp_path, chosen), tmp_path).get("/").text
     assert 'href="/trajectory?source=run&amp;id=a%2Fb+c"' in page
     assert "2 trajectories" in page
     assert "plan creation" in page
@@ -64,7 +64,7 @@ def test_the_list_shows_each_trajectory_with_its_selections(tmp_path: Path) -> N
 
 def test_links_keep_the_query_so_that_neighbors_follow_it(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [make_episode("a"), make_episode("b")])
-    page = client_of(open_library(tmp_path, run)).get("/?q=look&sort=-steps&task=").text
+    page = client_of(open_library(tmp_path, run), tmp_path).get("/?q=look&sort=-steps&task=").text
     assert 'href="/trajectory?source=run&amp;id=a&amp;q=look&amp;sort=-steps"' in page
 
 
@@ -83,21 +83,23 @@ def test_a_list_is_cut_into_pages(tmp_path: Path) -> None:
     "place", ["/?page=0", "/?page=x", "/?sort=none", "/?kind=none", "/?q=" + "a" * 3000]
 )
 def test_a_wrong_address_is_a_page_with_the_reason(tmp_path: Path, place: str) -> None:
-    client = client_of(open_library(tmp_path, write_run(tmp_path / "run", [make_episode("a")])))
+    client = client_of(
+        open_library(tmp_path, write_run(tmp_path / "run", [make_episode("a")])), tmp_path
+    )
     answer = client.get(place)
     assert answer.status_code == 400
     assert "expected" in answer.text
 
 
 def test_an_empty_run_and_a_search_without_result_say_so(tmp_path: Path) -> None:
-    client = client_of(open_library(tmp_path, write_run(tmp_path / "run", [])))
+    client = client_of(open_library(tmp_path, write_run(tmp_path / "run", [])), tmp_path)
     assert "nothing here yet" in client.get("/").text
     assert "No trajectory fits" in client.get("/?q=x").text
 
 
 def test_runs_in_progress_and_problems_are_named(tmp_path: Path) -> None:
     run = write_partial(tmp_path / "run", b"{torn\n")
-    page = client_of(open_library(tmp_path, run, tmp_path / "none")).get("/").text
+    page = client_of(open_library(tmp_path, run, tmp_path / "none"), tmp_path).get("/").text
     assert "Still being written: evaluate run" in page
     assert "does not exist" in page
     assert "line without an id" in page
@@ -109,7 +111,7 @@ def test_what_trajectories_say_is_text_and_never_markup(tmp_path: Path) -> None:
         for number, attack in enumerate(ATTACKS)
     ]
     run = write_run(tmp_path / "<b>run</b>", episodes)
-    client = client_of(open_library(tmp_path, run))
+    client = client_of(open_library(tmp_path, run), tmp_path)
     pages = [client.get("/").text]
     pages += [
         client.get("/", params={name: attack}).text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -12,12 +11,12 @@ from starlette.responses import PlainTextResponse
 
 from atlas.viewing.web.app import make_app
 from atlas.viewing.web.config import ViewConfig
+from atlas.viewing.web.labels.store import LabelStore
 from atlas.viewing.web.library import Library
 from atlas.viewing.web.security import CONTENT_POLICY, Access, RequestGuard, access_for
 from tests.viewing.web.view_runs import make_episode, open_library, write_run
 
 HOME = "http://127.0.0.1:8765"
-LABELS: Any = None
 
 
 @pytest.fixture
@@ -30,8 +29,13 @@ def library(tmp_path: Path) -> Iterator[Library]:
 
 
 @pytest.fixture
-def client(library: Library) -> TestClient:
-    app = make_app(library, LABELS, ViewConfig())
+def labels(tmp_path: Path) -> LabelStore:
+    return LabelStore(tmp_path / "labels.sqlite")
+
+
+@pytest.fixture
+def client(library: Library, labels: LabelStore) -> TestClient:
+    app = make_app(library, labels, ViewConfig())
     return TestClient(app, base_url=HOME, raise_server_exceptions=False)
 
 
@@ -128,9 +132,9 @@ def test_no_path_leaves_the_runs(client: TestClient, place: str) -> None:
     assert "import annotations" not in answer.text
 
 
-def test_beyond_loopback_a_token_becomes_a_cookie(library: Library) -> None:
+def test_beyond_loopback_a_token_becomes_a_cookie(library: Library, labels: LabelStore) -> None:
     access = access_for("0.0.0.0")
-    app = make_app(library, LABELS, ViewConfig(host="0.0.0.0"), access)
+    app = make_app(library, labels, ViewConfig(host="0.0.0.0"), access)
     client = TestClient(app, base_url="http://machine.example", follow_redirects=False)
     for place in ("/", "/?token=", "/?token=wrong", "/static/view.css"):
         assert client.get(place).status_code == 403
@@ -144,9 +148,9 @@ def test_beyond_loopback_a_token_becomes_a_cookie(library: Library) -> None:
     assert access_for("127.0.0.1").token is None
 
 
-def test_a_token_leads_to_no_other_site(library: Library) -> None:
+def test_a_token_leads_to_no_other_site(library: Library, labels: LabelStore) -> None:
     access = access_for("0.0.0.0")
-    app = make_app(library, LABELS, ViewConfig(), access)
+    app = make_app(library, labels, ViewConfig(), access)
     client = TestClient(app, base_url="http://machine.example", follow_redirects=False)
     entered = client.get(f"//evil.example/?token={access.token}")
     assert entered.headers["location"].startswith("/")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +58,8 @@ def make_app(
     render = make_render(library=library, config=config)
     context = AppContext(library, labels, config, render, make_selection, meters)
     for name in ROUTES:
-        module = f"atlas.viewing.web.pages.{name}"
-        if find_spec(module) is not None:
-            app.include_router(getattr(import_module(module), name)(context))
+        module = import_module(f"atlas.viewing.web.pages.{name}")
+        app.include_router(getattr(module, name)(context))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     def page(request: Request, status: int, reason: str) -> HTMLResponse:

@@ -7,14 +7,14 @@ from sqlite3 import Connection
 
 from atlas.viewing.web.index_lines import BIT_OF_KIND
 from atlas.viewing.web.rows import Facet
-from atlas.viewing.web.sources import Source
+from atlas.viewing.web.sources import ShownRun
 
 # How many values of a filter a page offers; those of most trajectories.
 MAX_VALUES = 200
 
 
 def read_facets(
-    connection: Connection, sources: Sequence[Source]
+    connection: Connection, sources: Sequence[ShownRun]
 ) -> Mapping[str, tuple[Facet, ...]]:
     """The values by field of a `Query`; flags have one value."""
     titles = {source.key: source.title for source in sources}

@@ -26,7 +26,7 @@ from atlas.viewing.web.index_lines import (
     id_of_scores,
 )
 from atlas.viewing.web.marks import mark_rows
-from atlas.viewing.web.sources import Source
+from atlas.viewing.web.sources import ShownRun
 
 if TYPE_CHECKING:
     from sqlite3 import Connection, Row
@@ -58,7 +58,7 @@ class IndexedFile:
 class Index:
     """The index of some sources, in a file that the next start uses again."""
 
-    def __init__(self, sources: Sequence[Source], folder: Path) -> None:
+    def __init__(self, sources: Sequence[ShownRun], folder: Path) -> None:
         named = [(one.key, one.kind, str(one.path.resolve())) for one in sources]
         digest = hashlib.sha256(json.dumps([SCHEMA, *named]).encode("utf-8", "replace"))
         self.database = Database(folder / f"{digest.hexdigest()[:24]}.sqlite")
@@ -66,7 +66,7 @@ class Index:
         os.utime(self.database.file)
         _remove_unused(folder)
 
-    def update(self, sources: Sequence[Source], *, shows_progress: bool = False) -> bool:
+    def update(self, sources: Sequence[ShownRun], *, shows_progress: bool = False) -> bool:
         """Read what is new or was changed; whether there was anything.
 
         A second process that shows the same runs waits while the index is made.
@@ -78,7 +78,7 @@ class Index:
             changed += self._forget_others({file.source for file in files})
             return mark_rows(self.database, sources) or changed > 0
 
-    def try_update(self, sources: Sequence[Source]) -> bool:
+    def try_update(self, sources: Sequence[ShownRun]) -> bool:
         """As `update`, for runs in progress; does nothing while another process updates."""
         try:
             with self._lock.acquire(blocking=False):
@@ -142,7 +142,7 @@ class Index:
         return len(known - kept)
 
 
-def _files_of(source: Source) -> Iterator[IndexedFile]:
+def _files_of(source: ShownRun) -> Iterator[IndexedFile]:
     path = source.current_file()
     if path is None:
         return

@@ -21,7 +21,7 @@ from atlas.viewing.web.index import SCORES_FILE, Index
 from atlas.viewing.web.marks import pairs_of
 from atlas.viewing.web.query import Query
 from atlas.viewing.web.rows import Facet, FoundPage, NamedSelection, Row
-from atlas.viewing.web.sources import Source, Sources, reread
+from atlas.viewing.web.sources import ShownRun, Sources, reread
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 # How often the files of runs are looked at: often while one is being written.
@@ -46,7 +46,7 @@ class _Scores(BaseModel):
 class _State:
     """What is true until a file changes."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[ShownRun, ...]
     facets: Mapping[str, tuple[Facet, ...]]
     counts: dict[Query, int]
 
@@ -67,7 +67,7 @@ class Library:
         self._state = self._read_state(found.sources)
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[ShownRun, ...]:
         """All sources; what they were made from comes first."""
         return self._state.sources
 
@@ -76,7 +76,7 @@ class Library:
         """What of the given paths could not be shown."""
         return self._problems
 
-    def source(self, key: str) -> Source:
+    def source(self, key: str) -> ShownRun:
         """The source with a key."""
         for source in self.sources:
             if source.key == key:
@@ -84,7 +84,7 @@ class Library:
         known = ", ".join(source.key for source in self.sources)
         raise NotFound(f"no run has the key '{key}', expected one of: {known}. Open the list.")
 
-    def of_kind(self, kind: str) -> tuple[Source, ...]:
+    def of_kind(self, kind: str) -> tuple[ShownRun, ...]:
         """The sources of one kind, such as `checkpoint`."""
         return tuple(source for source in self.sources if source.kind == kind)
 
@@ -183,7 +183,7 @@ class Library:
             raise NotFound(f"{title} has no trajectory '{trajectory_id}'. Open the list.")
         return found
 
-    def _selection(self, source: Source, trajectory_id: str) -> NamedSelection | None:
+    def _selection(self, source: ShownRun, trajectory_id: str) -> NamedSelection | None:
         connection = self._index.database.connection
         place = "source = ? and id = ? order by offset limit 1"
         values = (source.key, trajectory_id)
@@ -225,7 +225,7 @@ class Library:
             self._looked = time.monotonic()
             self._looking.release()
 
-    def _read_state(self, sources: Sequence[Source]) -> _State:
+    def _read_state(self, sources: Sequence[ShownRun]) -> _State:
         facets = read_facets(self._index.database.connection, sources)
         return _State(tuple(sources), facets, {})
 

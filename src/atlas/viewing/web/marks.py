@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from atlas.viewing.web.database import Database
 from atlas.viewing.web.index_lines import BIT_OF_KIND
-from atlas.viewing.web.sources import Source
+from atlas.viewing.web.sources import ShownRun
 
 # Runs of these commands are arms: the same task may end otherwise in another one.
 ARMS = ("evaluate", "import")
 
 
-def pairs_of(sources: Sequence[Source]) -> list[tuple[str, str]]:
+def pairs_of(sources: Sequence[ShownRun]) -> list[tuple[str, str]]:
     """(selection, trajectories): the keys of selections and of what they were made from."""
     return [
         (selection.key, trajectories.key)
@@ -26,7 +26,7 @@ def pairs_of(sources: Sequence[Source]) -> list[tuple[str, str]]:
     ]
 
 
-def mark_rows(database: Database, sources: Sequence[Source]) -> bool:
+def mark_rows(database: Database, sources: Sequence[ShownRun]) -> bool:
     """Mark which rows are selected, disputed or flipped; whether anything had changed."""
     connection = database.connection
     pairs = pairs_of(sources)

@@ -34,7 +34,7 @@ ImportLog = Callable[[Path, Path], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ShownRun:
     """One run that the viewer shows.
 
     `key` is short, unique and safe in a URL. `file` is the file of records: trajectories of a
@@ -67,7 +67,7 @@ class Source:
 class Sources:
     """The sources in the order in which they were given, and what could not be shown."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[ShownRun, ...]
     problems: tuple[Problem, ...] = ()
 
 
@@ -107,7 +107,7 @@ def open_sources(
     return Sources(sources, (*search.problems, *strays))
 
 
-def reread(source: Source) -> Source:
+def reread(source: ShownRun) -> ShownRun:
     """The same source as its manifest describes it now, after a run went on or ended."""
     try:
         manifest = parse_manifest(source.path / MANIFEST_FILE)
@@ -120,7 +120,7 @@ class _Search:
     """Finds the runs behind paths, each once."""
 
     def __init__(self, import_log: ImportLog | None, cache: Path | None) -> None:
-        self.found: list[Source] = []
+        self.found: list[ShownRun] = []
         self.problems: list[Problem] = []
         self._seen: set[Path] = set()
         self._import_log, self._cache = import_log, cache
@@ -183,10 +183,10 @@ class _Search:
         self.problems.append(Problem(where=short_path(path), reason=reason))
 
 
-def _describe(path: Path, manifest: Manifest) -> Source:
+def _describe(path: Path, manifest: Manifest) -> ShownRun:
     kind, name = KIND_OF[manifest.command]
     made_from, model = manifest.inputs.get("trajectories"), manifest.inputs.get("model")
-    return Source(
+    return ShownRun(
         key=path.resolve().name,
         kind=kind,
         path=path,
@@ -201,7 +201,7 @@ def _describe(path: Path, manifest: Manifest) -> Source:
     )
 
 
-def _fault(source: Source, manifest: Manifest) -> str | None:
+def _fault(source: ShownRun, manifest: Manifest) -> str | None:
     """Why the records of a run are not those that it wrote; None if they are."""
     if source.file is None or source.is_partial:
         return None
@@ -234,7 +234,7 @@ def _name_of_import(path: Path) -> str:
     return hashlib.sha256("\n".join(content).encode("utf-8", "replace")).hexdigest()[:24]
 
 
-def _with_keys(found: Sequence[Source]) -> Iterator[Source]:
+def _with_keys(found: Sequence[ShownRun]) -> Iterator[ShownRun]:
     """The sources under unique keys: the folder's name, after that of its parent if needed."""
     taken: set[str] = set()
     for source in found:

@@ -12,7 +12,7 @@ import numpy as np
 from atlas.statistics.agreement import Agreement, Overlap, measure_agreement
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.jackknife import ratio_of_sums, sum_by_unit
-from atlas.viewing.web.labels.edits import LabeledTrajectory, Labeling
+from atlas.viewing.web.labels.edits import Labeling, PersonsTrajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class AnnotatorPair:
 
 
 def measure_annotators(
-    labelings: Iterable[Labeling], trajectories: Mapping[str, LabeledTrajectory]
+    labelings: Iterable[Labeling], trajectories: Mapping[str, PersonsTrajectory]
 ) -> tuple[AnnotatorPair, ...]:
     """Measure each pair of annotators on the steps that both have decided.
 
@@ -55,7 +55,7 @@ def measure_annotators(
     )
 
 
-def _decided(labeling: Labeling, on: LabeledTrajectory) -> frozenset[int]:
+def _decided(labeling: Labeling, on: PersonsTrajectory) -> frozenset[int]:
     return frozenset(range(on.num_steps)) if labeling.is_finished else labeling.decided
 
 

@@ -19,7 +19,7 @@ Action = Literal["label", "finish", "reopen", "undo"]
 
 
 @dataclass(frozen=True, slots=True)
-class LabeledTrajectory:
+class PersonsTrajectory:
     """The trajectory that an edit is about.
 
     `digest` covers the id and what the agent wrote in each step. Runs that hold the same
@@ -101,7 +101,7 @@ class Labeling:
         return frozenset(step for step, label in self.labels.items() if label.type is not None)
 
 
-def labeled_trajectory(trajectory: Trajectory) -> LabeledTrajectory:
+def labeled_trajectory(trajectory: Trajectory) -> PersonsTrajectory:
     """What identifies a trajectory in a file of labels."""
     steps = [
         (
@@ -113,7 +113,7 @@ def labeled_trajectory(trajectory: Trajectory) -> LabeledTrajectory:
     ]
     content = json.dumps([trajectory.id, steps], ensure_ascii=False).encode()
     digest = hashlib.sha256(content).hexdigest()
-    return LabeledTrajectory(trajectory.id, digest, len(trajectory.steps), task_of(trajectory))
+    return PersonsTrajectory(trajectory.id, digest, len(trajectory.steps), task_of(trajectory))
 
 
 def replay(edits: Iterable[Edit]) -> tuple[Labeling, ...]:

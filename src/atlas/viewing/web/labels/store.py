@@ -16,8 +16,8 @@ from atlas.viewing.web.labels.database import LabelDatabase
 from atlas.viewing.web.labels.edits import (
     Action,
     Edit,
-    LabeledTrajectory,
     Labeling,
+    PersonsTrajectory,
     StepLabel,
     labeled_trajectory,
     replay,
@@ -147,11 +147,11 @@ class LabelStore:
             )
             return tuple(Edit(*row) for row in rows)
 
-    def trajectories(self) -> Mapping[str, LabeledTrajectory]:
+    def trajectories(self) -> Mapping[str, PersonsTrajectory]:
         """Every trajectory that was ever labeled, by digest."""
         with self.database.read() as connection:
             rows = connection.execute("SELECT id, digest, num_steps, task FROM trajectories")
-            return {row["digest"]: LabeledTrajectory(*row) for row in rows}
+            return {row["digest"]: PersonsTrajectory(*row) for row in rows}
 
     def agreement(self) -> tuple[AnnotatorPair, ...]:
         """How far each pair of annotators agrees on what both have decided."""
@@ -190,7 +190,7 @@ class LabelStore:
     def _add(
         self,
         connection: sqlite3.Connection,
-        on: LabeledTrajectory,
+        on: PersonsTrajectory,
         annotator: str,
         action: Action,
         said: tuple[object, ...] = (),
@@ -243,7 +243,7 @@ def _said(label: StepLabel | None) -> tuple[object, ...]:
     return label.type, label.reason, label.evidence, label.confidence
 
 
-def _labeling(connection: sqlite3.Connection, on: LabeledTrajectory, annotator: str) -> Labeling:
+def _labeling(connection: sqlite3.Connection, on: PersonsTrajectory, annotator: str) -> Labeling:
     rows = connection.execute(
         f"SELECT {COLUMNS} FROM edits WHERE digest = ? AND annotator = ? ORDER BY id",
         (on.digest, annotator),

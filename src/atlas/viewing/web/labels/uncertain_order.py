@@ -12,7 +12,7 @@ from atlas.viewing.web.labels.edits import labeled_trajectory
 from atlas.viewing.web.labels.uncertain import Uncertain, rank_uncertain, read_scores, read_usable
 from atlas.viewing.web.library import Library
 from atlas.viewing.web.marks import pairs_of
-from atlas.viewing.web.sources import Source
+from atlas.viewing.web.sources import ShownRun
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class UncertainOrder:
                 return one
         return None
 
-    def _selections_of(self, source_key: str) -> list[Source]:
+    def _selections_of(self, source_key: str) -> list[ShownRun]:
         title = self._library.source(source_key).title
         keys = {one for one, of in pairs_of(self._library.sources) if of == source_key}
         found = [
@@ -77,7 +77,7 @@ class UncertainOrder:
         return found
 
 
-def _rank(sources: list[Source]) -> tuple[Uncertain, ...]:
+def _rank(sources: list[ShownRun]) -> tuple[Uncertain, ...]:
     selections = [read_usable(source.file) for source in sources if source.file is not None]
     for source, selection in zip(sources, selections, strict=True):
         if scores := read_scores(source.path / SCORES_FILE):

@@ -29,7 +29,7 @@ class StepKey(NamedTuple):
     action: str
 
 
-class Pairs(NamedTuple):
+class StepPairs(NamedTuple):
     """The pairs in order; each index of both sides is in one of them.
 
     `is_whole` is false where the episodes are so long that steps between their common beginning and
@@ -40,12 +40,12 @@ class Pairs(NamedTuple):
     is_whole: bool = True
 
 
-def align_steps(left: Sequence[StepKey], right: Sequence[StepKey]) -> Pairs:
+def align_steps(left: Sequence[StepKey], right: Sequence[StepKey]) -> StepPairs:
     """Pair the steps of two episodes. Swapping the episodes swaps the pairs and nothing else."""
     if tuple(left) > tuple(right):
         # Several alignments may be best. A fixed order of the inputs makes the choice symmetric.
         swapped = align_steps(right, left)
-        return Pairs(tuple((one, other) for other, one in swapped.pairs), swapped.is_whole)
+        return StepPairs(tuple((one, other) for other, one in swapped.pairs), swapped.is_whole)
     start = _num_common(left, right)
     end = _num_common(left[start:][::-1], right[start:][::-1])
     inner_left, inner_right = left[start : len(left) - end], right[start : len(right) - end]
@@ -58,7 +58,7 @@ def align_steps(left: Sequence[StepKey], right: Sequence[StepKey]) -> Pairs:
     pairs: list[Pair] = [(index, index) for index in range(start)]
     pairs += [(_moved(one, start), _moved(other, start)) for one, other in inner]
     pairs += [(len(left) - back, len(right) - back) for back in range(end, 0, -1)]
-    return Pairs(tuple(pairs), is_whole)
+    return StepPairs(tuple(pairs), is_whole)
 
 
 def _moved(index: int | None, by: int) -> int | None:

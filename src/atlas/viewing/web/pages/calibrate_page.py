@@ -15,7 +15,7 @@ from atlas.records import CRITICAL_KINDS, Message, Step, Trajectory
 from atlas.terminal.visible_text import visible
 from atlas.viewing.web.calibrate import FIT_KAPPA, CalibrationResult
 from atlas.viewing.web.labels.answers import Answer
-from atlas.viewing.web.pages.labeling_view import Choice, choices_for
+from atlas.viewing.web.pages.labeling_view import LabelChoice, choices_for
 
 # How much of a text is shown at once; the rest is folded.
 FOLDED_AFTER = 1_500
@@ -60,7 +60,7 @@ class QuestionView:
     prompt: tuple[TextPart, ...]
     steps: tuple[ContextStep, ...]
     final: tuple[TextPart, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[LabelChoice, ...]
     reason: str
 
 
@@ -109,7 +109,7 @@ def describe_messages(messages: tuple[Message, ...]) -> tuple[TextPart, ...]:
     return tuple(part for message in messages for part in _message(message, message.role))
 
 
-def describe_choices(answer: Answer | None) -> tuple[Choice, ...]:
+def describe_choices(answer: Answer | None) -> tuple[LabelChoice, ...]:
     """The choices for the asked step."""
     return choices_for(None if answer is None else answer.type)
 

@@ -34,7 +34,7 @@ from atlas.viewing.web.pages.label_forms import (
     whole_number,
 )
 from atlas.viewing.web.pages.labeling_view import TYPE_NAMES
-from atlas.viewing.web.sources import Source
+from atlas.viewing.web.sources import ShownRun
 
 FormBody = Annotated[Form, Depends(read_form)]
 MAX_SEED = 10**9
@@ -49,7 +49,7 @@ class Calibrations:
         self._lock = Lock()
 
     @property
-    def selections(self) -> tuple[Source, ...]:
+    def selections(self) -> tuple[ShownRun, ...]:
         """The finished selections whose trajectories are shown, too."""
         keys = {selection for selection, _ in pairs_of(self._library.sources)}
         found = self._library.of_kind("selection")

@@ -15,19 +15,19 @@ MAX_COMPARISONS = 250_000
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ChangedSpan:
     """A piece of text, and whether the other side has another one in its place."""
 
     text: str
     is_changed: bool = False
 
 
-Spans = tuple[Span, ...]
+Spans = tuple[ChangedSpan, ...]
 
 
 def plain_spans(text: str) -> Spans:
     """The text as one unchanged span; none if it is empty."""
-    return (Span(text),) if text else ()
+    return (ChangedSpan(text),) if text else ()
 
 
 def compare_words(left: str, right: str) -> tuple[Spans, Spans]:
@@ -62,7 +62,7 @@ def compare_values(left: Any, right: Any) -> tuple[Spans, Spans]:
         return compare_words(one, other)
     # 1 and "1" have the same text.
     is_changed = one != other or type(left) is not type(right)
-    return (Span(one, is_changed),), (Span(other, is_changed),)
+    return (ChangedSpan(one, is_changed),), (ChangedSpan(other, is_changed),)
 
 
 def write_value(value: Any) -> str:
@@ -77,13 +77,13 @@ def _num_common(left: Sequence[str], right: Sequence[str]) -> int:
 
 def _mark(words: Sequence[str], kept: Sequence[tuple[int, int]]) -> Spans:
     """The words as spans; `kept` has the runs (start, length) that are unchanged, in order."""
-    spans: list[Span] = []
+    spans: list[ChangedSpan] = []
 
     def add(text: str, is_changed: bool) -> None:
         if text and spans and spans[-1].is_changed == is_changed:
             text = spans.pop().text + text
         if text:
-            spans.append(Span(text, is_changed))
+            spans.append(ChangedSpan(text, is_changed))
 
     done = 0
     for start, size in kept:

@@ -16,7 +16,7 @@ from atlas.viewing.web.pages.flips_page import TaskPair, find_flips
 from atlas.viewing.web.pages.hidden_choices import hides_choices
 from atlas.viewing.web.render import link
 from atlas.viewing.web.rows import Row
-from atlas.viewing.web.sources import Source
+from atlas.viewing.web.sources import ShownRun
 
 TASKS_PER_PAGE = 200
 
@@ -37,7 +37,7 @@ class ComparedSide:
     `critical` has the names of the selections that chose a step, by its index.
     """
 
-    source: Source
+    source: ShownRun
     trajectory: Trajectory
     url: str
     choices: tuple[EpisodeChoice, ...]

@@ -17,7 +17,7 @@ VALID: tuple[OutcomeStatus, ...] = ("success", "failure", "truncated")
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class FlipTally:
     """The episodes of one run on one task.
 
     Attributes:
@@ -60,8 +60,8 @@ class TaskPair:
     environment: str
     group: str
     goal: str
-    left: Tally
-    right: Tally
+    left: FlipTally
+    right: FlipTally
 
     @property
     def change(self) -> Change:
@@ -135,7 +135,7 @@ def _pair(left: list[Row], right: list[Row]) -> TaskPair:
     return TaskPair(row.task_id, row.environment, row.group, row.goal, _tally(left), _tally(right))
 
 
-def _tally(rows: list[Row]) -> Tally:
+def _tally(rows: list[Row]) -> FlipTally:
     ordered = sorted(rows, key=lambda row: (row.outcome not in VALID, row.number))
     outcomes = [row.outcome for row in ordered if row.outcome in VALID]
-    return Tally(tuple(ordered), outcomes.count("success"), len(outcomes))
+    return FlipTally(tuple(ordered), outcomes.count("success"), len(outcomes))

@@ -18,7 +18,7 @@ CONFIDENCES = ((0.25, "a guess"), (0.5, "unsure"), (0.75, "rather sure"), (1.0, 
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LabelChoice:
     """One choice for a step.
 
     `key` is the key of the keyboard that chooses it now. `shown_key` may be hidden: space chooses
@@ -57,7 +57,7 @@ class StepLabeling:
     source: str
     trajectory_id: str
     step: int
-    choices: tuple[Choice, ...]
+    choices: tuple[LabelChoice, ...]
     confidences: tuple[Confidence, ...]
     reason: str = ""
     evidence: str = ""
@@ -119,7 +119,7 @@ def describe_labeling(
     )
 
 
-def choices_for(chosen: LabelType | None) -> tuple[Choice, ...]:
+def choices_for(chosen: LabelType | None) -> tuple[LabelChoice, ...]:
     """All choices for a step. The space key takes the step out of the critical ones, or into."""
     is_critical = chosen not in (None, "none")
     keys: dict[LabelType, str] = {
@@ -128,7 +128,7 @@ def choices_for(chosen: LabelType | None) -> tuple[Choice, ...]:
     }
     shown = {**keys, "none": "space", "critical": "space"}
     return tuple(
-        Choice(value, name, keys.get(value, ""), shown.get(value, ""), value == chosen)
+        LabelChoice(value, name, keys.get(value, ""), shown.get(value, ""), value == chosen)
         for value, name in TYPE_NAMES.items()
     )
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from atlas.presenting.wording import decimal, decimal_interval, percent, percent_interval
-from atlas.viewing.web.labels.edits import Edit, LabeledTrajectory, Labeling
+from atlas.viewing.web.labels.edits import Edit, Labeling, PersonsTrajectory
 from atlas.viewing.web.pages.labeling_view import TYPE_NAMES, clock
-from atlas.viewing.web.sources import Source
+from atlas.viewing.web.sources import ShownRun
 
 if TYPE_CHECKING:
     from atlas.viewing.web.labels.annotator_agreement import AnnotatorPair
@@ -64,7 +64,7 @@ class LabelsView:
     people: tuple[PersonRow, ...]
     pairs: tuple[PairRow, ...]
     history: tuple[EditRow, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[ShownRun, ...]
     num_unfinished: int
     path: str
 
@@ -75,10 +75,10 @@ class LabelsView:
 
 def describe_labels(
     labelings: Sequence[Labeling],
-    trajectories: Mapping[str, LabeledTrajectory],
+    trajectories: Mapping[str, PersonsTrajectory],
     pairs: Sequence[AnnotatorPair],
     history: Sequence[Edit],
-    sources: Sequence[Source],
+    sources: Sequence[ShownRun],
     path: str,
 ) -> LabelsView:
     """What the page of labels shows; `trajectories` are by digest."""
@@ -99,7 +99,7 @@ def describe_labels(
 
 
 def _person(
-    annotator: str, labelings: Sequence[Labeling], trajectories: Mapping[str, LabeledTrajectory]
+    annotator: str, labelings: Sequence[Labeling], trajectories: Mapping[str, PersonsTrajectory]
 ) -> PersonRow:
     critical = [label for one in labelings for label in one.labels.values() if label.is_critical]
     kinds = Counter(TYPE_NAMES[label.type] for label in critical if label.type is not None)

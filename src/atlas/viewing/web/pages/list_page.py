@@ -11,7 +11,7 @@ from atlas.viewing.web.marks import ARMS
 from atlas.viewing.web.query import ANY, SORTS, Query
 from atlas.viewing.web.render import link
 from atlas.viewing.web.rows import Facet, FoundPage, Row
-from atlas.viewing.web.sources import Source
+from atlas.viewing.web.sources import ShownRun
 
 SORT_NAMES = {
     "order": "order of the runs",
@@ -76,7 +76,7 @@ class ListedRow:
 
 @dataclass(frozen=True, slots=True)
 class Pager:
-    """Where the page lies among all; an address is None where there is no such page."""
+    """Where the page lies among all; an address is None where no such page exists."""
 
     first: int
     last: int
@@ -102,7 +102,7 @@ class ListView:
 
 
 def describe_list(
-    page: FoundPage, query: Query, sources: Sequence[Source], problems: Sequence[Problem] = ()
+    page: FoundPage, query: Query, sources: Sequence[ShownRun], problems: Sequence[Problem] = ()
 ) -> ListView:
     """The view of one page of the list."""
     runs = [source for source in sources if source.kind == "trajectories"]
@@ -156,7 +156,7 @@ def _with_chosen(choices: Sequence[FilterChoice], chosen: str) -> tuple[FilterCh
     return tuple(FilterChoice(one.value, one.title, one.value == chosen) for one in offered)
 
 
-def _flips(runs: Sequence[Source], page: FoundPage, query: Query) -> Field | None:
+def _flips(runs: Sequence[ShownRun], page: FoundPage, query: Query) -> Field | None:
     """Between which arms the outcome of a task should differ; None with fewer than two arms."""
     arms = [source for source in runs if source.command in ARMS]
     if len(arms) < 2:

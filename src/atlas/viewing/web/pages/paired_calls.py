@@ -35,16 +35,16 @@ class ResultPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PairedCalls:
     """The result of each call and the call of each result, as far as they were found."""
 
     results: dict[CallPlace, ResultPlace] = field(default_factory=dict)
     calls: dict[ResultPlace, CallPlace] = field(default_factory=dict)
 
 
-def pair_calls(trajectory: Trajectory) -> Pairs:
+def pair_calls(trajectory: Trajectory) -> PairedCalls:
     """Pair every result with its call."""
-    pairs = Pairs()
+    pairs = PairedCalls()
     open_calls: list[tuple[CallPlace, ToolCall]] = []
     observations = [step.observation for step in trajectory.steps]
     for index, messages in enumerate([*observations, trajectory.final_observation]):

@@ -9,7 +9,7 @@ from typing import Any
 
 from atlas.records import Message, Step, ToolCall
 from atlas.viewing.web.pages.changed_spans import (
-    Span,
+    ChangedSpan,
     Spans,
     compare_values,
     compare_words,
@@ -96,7 +96,7 @@ def _compare_calls(left: ToolCall, right: ToolCall) -> tuple[list[ActionPart], l
     for side, mapping in enumerate((one, other)):
         parts = [ActionPart("", names[side], True)]
         for key, value in mapping.items():
-            own = values[key][side] if key in values else (Span(write_value(value), True),)
+            own = values[key][side] if key in values else (ChangedSpan(write_value(value), True),)
             parts.append(ActionPart(key, own))
         sides.append(parts)
     return sides[0], sides[1]
@@ -107,15 +107,17 @@ def _mark_all(step: Step) -> list[ActionPart]:
     if step.response.tool_calls:
         return [part for call in step.response.tool_calls for part in _mark_call(call)]
     text = action_text(step)
-    return [ActionPart("", (Span(text, True),))] if text else []
+    return [ActionPart("", (ChangedSpan(text, True),))] if text else []
 
 
 def _mark_call(call: ToolCall) -> list[ActionPart]:
     arguments = _arguments(call)
     if arguments is None:
         arguments = {"arguments": call.arguments}
-    named = [ActionPart(key, (Span(write_value(each), True),)) for key, each in arguments.items()]
-    return [ActionPart("", (Span(call.name, True),), True), *named]
+    named = [
+        ActionPart(key, (ChangedSpan(write_value(each), True),)) for key, each in arguments.items()
+    ]
+    return [ActionPart("", (ChangedSpan(call.name, True),), True), *named]
 
 
 def _arguments(call: ToolCall) -> Mapping[str, Any] | None:

@@ -27,7 +27,7 @@ from atlas.viewing.web.tokenizer_choice import OfferedModel, choose_model, offer
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedTokens:
     """The parameters of the address."""
 
     source: str
@@ -70,7 +70,7 @@ class TokenWork:
 
     def ask(
         self,
-        asked: Asked,
+        asked: AskedTokens,
         trajectory: Trajectory,
         named: NamedSelection | None,
         model: OfferedModel,
@@ -128,7 +128,7 @@ def token_routes(context: AppContext) -> APIRouter:
                 f"objective='{objective}', expected one of: "
                 f"{', '.join(context.meters.objectives) or 'none'}. Correct the address."
             )
-        asked = Asked(
+        asked = AskedTokens(
             source, id, selection, tokenizer.strip(), limit, loss == "1", objective, number or 1
         )
         trajectory = context.library.trajectory(source, id)
