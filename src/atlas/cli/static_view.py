@@ -73,7 +73,7 @@ def write_page(
     check_number(len(rows), out)
     if config.labels is not None and not config.labels.is_file():
         raise ConfigError(
-            f"labels={config.labels}: there is no such file, expected one that atlas view wrote. "
+            f"labels={config.labels}: the file does not exist, expected one that atlas view wrote. "
             "Correct the path, or leave it out."
         )
     with ExitStack() as stack:

@@ -84,7 +84,7 @@ def test_filters_and_ids_choose_the_trajectories(
         (["limit=0"], "a number from 1"),
         (["--trajectory", "nothing"], "--trajectory 'nothing': no trajectory in the runs"),
         (["q=nothing"], "0 trajectories, expected 1 to"),
-        (["labels=none.sqlite"], "no such file"),
+        (["labels=none.sqlite"], "does not exist"),
     ],
 )
 def test_a_mistake_writes_nothing(runs: Path, given: list[str], words: str) -> None:
