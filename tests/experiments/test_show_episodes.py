@@ -79,6 +79,8 @@ def test_every_link_of_the_report_leads_to_an_id_of_the_page(folders: RunFolders
     in_markdown = re.findall(r"\]\((\.\./episodes/episodes\.html#[^)]+)\)", markdown)
     assert set(in_markdown) == set(found)
     assert "<script>alert" not in page + text + markdown
+    # The reader of an episode sees whose it is.
+    assert page.count("<b>all, held_in_test</b>") + page.count("<b>all, held_out_test</b>") == 20
 
 
 def test_a_report_without_a_page_has_no_links(folders: RunFolders) -> None:

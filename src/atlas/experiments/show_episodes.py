@@ -6,7 +6,8 @@ OUT/shown.jsonl     what the page shows; the report links to it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from atlas.viewing.web.static_page import StaticEntry, write_static
 Played = dict[str, tuple[str, OutcomeStatus]]
 FAILED: tuple[OutcomeStatus, ...] = ("failure", "truncated")
 DATA = "training data"
+# Trajectories among which those with different selections are looked for.
+NUM_CANDIDATES = 200
 
 
 class EpisodesConfig(Config):
@@ -147,17 +150,16 @@ def _played(config: EpisodesConfig) -> Iterator[tuple[StaticEntry, ShownEpisode]
 
 
 def _trained(config: EpisodesConfig) -> Iterator[tuple[StaticEntry, ShownEpisode]]:
-    """Trajectories of the training data, in equal distances, with the selections of the arms."""
+    """Trajectories of the training data, with the selections of the arms."""
     selections: dict[str, Mapping[str, Selection]] = {
         arm: read_selections(path, config.trajectories) for arm, path in config.selections.items()
     }
     # A selection may be limited to the first trajectories.
     trajectories = _index(config.trajectories)
     ids = [one for one in trajectories if all(one in chosen for chosen in selections.values())]
-    number = min(len(ids), config.num_trajectories)
-    for place in range(number):
-        trajectory = trajectories[ids[place * len(ids) // number]]
-        named = {arm: chosen[trajectory.id] for arm, chosen in selections.items()}
+    for name in _choose_trajectories(ids, selections, config.num_trajectories):
+        trajectory = trajectories[name]
+        named = {arm: chosen[name] for arm, chosen in selections.items()}
         shown = tuple(
             NamedSelection(config.label(arm), arm, selection) for arm, selection in named.items()
         )
@@ -166,6 +168,23 @@ def _trained(config: EpisodesConfig) -> Iterator[tuple[StaticEntry, ShownEpisode
             StaticEntry(trajectory, shown, run=DATA),
             _shown(trajectory, DATA, num_selected=num_selected),
         )
+
+
+def _choose_trajectories(
+    ids: Sequence[str], selections: Mapping[str, Mapping[str, Selection]], number: int
+) -> list[str]:
+    """Some ids in the order of the file, those about which the arms disagree first.
+
+    The digests of ids order the candidates: files often have environments or levels in turn.
+    """
+    drawn = sorted(ids, key=lambda name: hashlib.sha256(name.encode("utf-8", "replace")).digest())
+    drawn = drawn[: max(NUM_CANDIDATES, number)]
+
+    def agree(name: str) -> bool:
+        return len({chosen[name].indices for chosen in selections.values()}) <= 1
+
+    chosen = set(sorted(drawn, key=agree)[:number])
+    return [name for name in ids if name in chosen]
 
 
 def _read_played(run: Path) -> Played:
