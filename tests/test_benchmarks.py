@@ -21,6 +21,7 @@ from tests.run_folders import write_trajectories
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_the_training_benchmark_measures_and_writes_what_it_found(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -72,6 +73,7 @@ def test_every_way_on_either_device_has_its_operations_and_none_needs_fewer(
     )
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_playing_measures_each_way_on_the_same_tasks(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
