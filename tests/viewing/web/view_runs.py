@@ -12,7 +12,7 @@ from atlas.records import (
     Outcome,
     OutcomeStatus,
     Selection,
-    ShownRun,
+    Source,
     Step,
     Task,
     Trajectory,
@@ -48,7 +48,7 @@ def make_episode(
         task=Task(id=task or name, environment="world", group=group, goal=goal),
         steps=steps,
         outcome=Outcome(status=outcome, score=score),
-        source=ShownRun(name="test"),
+        source=Source(name="test"),
     )
 
 
