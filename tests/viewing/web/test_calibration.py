@@ -98,6 +98,11 @@ def test_the_draw_depends_on_the_seed_and_not_on_the_order(
     assert draw_steps(MANY, seed=seed) != draw_steps(MANY, seed=seed + 1)
 
 
+def test_a_selection_of_all_steps_is_refused_with_both_counts() -> None:
+    with pytest.raises(DataError, match="12 steps are selected and 0 are not"):
+        draw_steps([select("a", 12, *range(12))])
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 8), st.frozensets(st.integers(0, 7)), st.booleans()), max_size=30

@@ -41,6 +41,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for one in TRAJECTORIES
     ]
     write_selections(folder / "oracle", selections, run)
+    many = [make_trajectory(6, f"m/{number}") for number in range(10)]
+    halves = [
+        Selection(
+            trajectory_id=one.id,
+            selector="oracle",
+            num_steps=6,
+            budget=3,
+            critical_steps=chosen,
+        )
+        for one in many
+    ]
+    write_selections(folder / "many", halves, write_trajectories(folder / "episodes-many", many))
     return folder
 
 
@@ -126,6 +138,36 @@ def test_a_text_is_saved_when_its_field_is_left(browser: Any, viewer: Viewer, la
         [label] = store.labels(TRAJECTORIES[0])
         assert (label.type, label.reason, label.evidence) == ("critical_action", "first", "second")
         store.close()
+
+
+def test_the_keys_beside_buttons_press_them(browser: Any, viewer: Viewer) -> None:
+    with open_page(browser, place(viewer)) as page:
+        with page.expect_navigation():
+            page.keyboard.press("f")
+        assert "Open again" in page.locator(".label-bar").inner_text()
+        with page.expect_navigation():
+            page.keyboard.press("n")
+        # Without scores, or a second selection, nothing is uncertain.
+        assert "/labels?none=episodes" in page.url
+        shown = page.locator("#help kbd").all_text_contents()
+        assert {"f", "n"} <= set(shown)
+
+
+def test_the_keys_of_calibration_answer_its_questions(
+    browser: Any, runs: Path, tmp_path: Path
+) -> None:
+    given = runs / "many", f"labels={tmp_path / 'labels.sqlite'}", "annotator=ann"
+    with open_viewer(*given, cache=tmp_path) as viewer:
+        address = f"{viewer.address}calibrate?selection=many"
+        with open_page(browser, address) as page:
+            page.keyboard.press("r")
+            assert page.evaluate("document.activeElement.id") == "reason"
+            page.keyboard.press("Escape")
+            for key in "01234":
+                number = page.locator(".progress").get_attribute("value")
+                with page.expect_navigation():
+                    page.keyboard.press(key)
+                assert page.locator(".progress").get_attribute("value") == str(int(number) + 1)
 
 
 def test_many_keys_at_once_end_in_what_was_pressed_last(

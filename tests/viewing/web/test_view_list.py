@@ -80,7 +80,15 @@ def test_a_list_is_cut_into_pages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["/?page=0", "/?page=x", "/?sort=none", "/?kind=none", "/?q=" + "a" * 3000]
+    "place",
+    [
+        "/?page=0",
+        "/?page=x",
+        "/?page=" + "0" * 19 + "1" + "9" * 5000,
+        "/?sort=none",
+        "/?kind=none",
+        "/?q=" + "a" * 3000,
+    ],
 )
 def test_a_wrong_address_is_a_page_with_the_reason(tmp_path: Path, place: str) -> None:
     client = client_of(
@@ -89,6 +97,15 @@ def test_a_wrong_address_is_a_page_with_the_reason(tmp_path: Path, place: str) -
     answer = client.get(place)
     assert answer.status_code == 400
     assert "expected" in answer.text
+
+
+def test_an_address_without_what_it_needs_names_it(tmp_path: Path) -> None:
+    client = client_of(
+        open_library(tmp_path, write_run(tmp_path / "run", [make_episode("a")])), tmp_path
+    )
+    answer = client.get("/compare?left=run")
+    assert answer.status_code == 400
+    assert "the address has no &#39;right&#39;. Choose from the list." in answer.text
 
 
 def test_an_empty_run_and_a_search_without_result_say_so(tmp_path: Path) -> None:

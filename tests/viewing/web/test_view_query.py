@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
@@ -192,6 +193,19 @@ def test_pages_and_neighbors_follow_the_list(library: Library, query: Query, siz
 
 def as_dict(query: Query) -> dict[str, object]:
     return {name: getattr(query, name) for name in query.__slots__}
+
+
+def test_neighbors_leave_out_what_has_no_page(tmp_path: Path) -> None:
+    names = ("a", "", "b", "a", "b", "c")
+    run = write_run(tmp_path / "run", [make_episode(name, task="t") for name in names])
+    library = open_library(tmp_path, run)
+    seen, row = [], library.find(Query()).rows[0]
+    while row is not None and len(seen) < 9:
+        seen.append(row.id)
+        before, after = library.neighbors(Query(), row.source, row.id)
+        assert (before.id if before else None) == (seen[-2] if len(seen) > 1 else None)
+        row = after
+    assert seen == ["a", "b", "c"]
 
 
 def test_episodes_on_one_task_and_pairs_of_two_arms(library: Library) -> None:

@@ -71,7 +71,12 @@ def make_app(
 
     def invalid(request: Request, error: Any) -> HTMLResponse:
         first = error.errors()[0]
-        return page(request, 400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        name = first["loc"][-1]
+        if first["type"] == "missing":
+            reason = f"the address has no '{name}'. Choose from the list."
+        else:
+            reason = f"{name}: {first['msg']}. Correct the address."
+        return page(request, 400, reason)
 
     def http(request: Request, error: Any) -> HTMLResponse:
         return page(request, error.status_code, str(error.detail))

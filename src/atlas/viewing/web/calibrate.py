@@ -126,11 +126,12 @@ def draw_steps(
         (one, [step for step in range(one.num_steps) if step not in one.indices])
         for one in reversed(usable)
     ]
-    half = min(num_steps // 2, *(sum(len(steps) for _, steps in of) for of in (selected, others)))
+    num_selected, num_others = (sum(len(steps) for _, steps in of) for of in (selected, others))
+    half = min(num_steps // 2, num_selected, num_others)
     if 2 * half < FEWEST_STEPS:
         raise DataError(
-            f"only {half} steps are selected and {half} others are not, expected at least "
-            f"{FEWEST_STEPS // 2} of both. Calibrate a selection of more trajectories."
+            f"{num_selected:,} steps are selected and {num_others:,} are not, expected at least "
+            f"{FEWEST_STEPS // 2} of both. Calibrate another selection."
         )
     drawn = [*_take(selected, half, seed), *_take(others, half, seed)]
     drawn.sort(key=lambda step: _lot(seed, "order", *step.place))

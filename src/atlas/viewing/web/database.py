@@ -60,7 +60,13 @@ class Database:
         self.writing = threading.RLock()
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            self.connection.executescript(TABLES)
+            try:
+                self._open()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self.remove()
+                self._open()
         except (sqlite3.Error, OSError) as error:
             raise RunError(
                 f"the index of the viewer {file} cannot be used: {error}. Remove the file; it is "
@@ -85,6 +91,22 @@ class Database:
             self._all.append(connection)
         return connection
 
+    def remove(self) -> None:
+        """Remove the file, so that the index is made again."""
+        self.close()
+        self._local = threading.local()
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{self.file}{ending}").unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        # The log stays behind if a process or the machine ended without closing the file.
+        was_killed = Path(f"{self.file}-wal").exists()
+        if was_killed:
+            [found] = self.connection.execute("pragma quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+        self.connection.executescript(TABLES)
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """A connection whose changes are kept together, or dropped after an error."""
@@ -93,13 +115,20 @@ class Database:
         try:
             yield connection
         except BaseException:
-            connection.execute("rollback")
+            # SQLite itself ends a transaction in a damaged file.
+            if connection.in_transaction:
+                connection.execute("rollback")
             raise
         connection.execute("commit")
 
     def close(self) -> None:
         """Close the connections of all threads."""
         _close(self._all)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is damaged, or not one of SQLite; a subclass stands for other reasons."""
+    return type(error) is sqlite3.DatabaseError
 
 
 def _close(connections: list[sqlite3.Connection]) -> None:

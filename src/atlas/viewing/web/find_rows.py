@@ -90,6 +90,11 @@ def row_beside(connection: Connection, query: Query, number: int, *, is_next: bo
         "where t.number = ?)",
         number,
     )
+    # A line without an id has no page, and a second one of an id shows the first one.
+    where.add(
+        "t.id <> '' and not exists (select 1 from trajectories e "
+        "where e.source = t.source and e.id = t.id and e.number < t.number)"
+    )
     sql = (
         f"select t.* from trajectories t {where.sql} "
         f"order by {column} {order}, t.number {order} limit 1"

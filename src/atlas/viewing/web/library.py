@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from sqlite3 import DatabaseError
 from sqlite3 import Row as Found
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from atlas.errors import DataError
 from atlas.records import Problem, Selection, Trajectory
+from atlas.viewing.web.database import is_damage
 from atlas.viewing.web.facets import read_facets
 from atlas.viewing.web.find_rows import count_rows, row_beside, row_of, rows_of_page
 from atlas.viewing.web.index import SCORES_FILE, Index
@@ -61,10 +63,17 @@ class Library:
     def __init__(self, found: Sources, index_folder: Path, *, shows_progress: bool = False) -> None:
         self._problems = found.problems
         self._index = Index(found.sources, index_folder)
-        self._index.update(found.sources, shows_progress=shows_progress)
         self._looking = threading.Lock()
         self._looked = time.monotonic()
-        self._state = self._read_state(found.sources)
+        try:
+            self._state = self._make_state(found.sources, shows_progress)
+        except DatabaseError as error:
+            if not is_damage(error):
+                raise
+            # A power cut can damage an index; it only holds what the runs hold.
+            self._index.database.remove()
+            self._index = Index(found.sources, index_folder)
+            self._state = self._make_state(found.sources, shows_progress)
 
     @property
     def sources(self) -> tuple[ShownRun, ...]:
@@ -224,6 +233,10 @@ class Library:
         finally:
             self._looked = time.monotonic()
             self._looking.release()
+
+    def _make_state(self, sources: Sequence[ShownRun], shows_progress: bool) -> _State:
+        self._index.update(sources, shows_progress=shows_progress)
+        return self._read_state(sources)
 
     def _read_state(self, sources: Sequence[ShownRun]) -> _State:
         facets = read_facets(self._index.database.connection, sources)

@@ -101,11 +101,12 @@ def _flag(name: str, value: str) -> bool:
 
 def _number(most: int) -> Callable[[str, str], int]:
     def read(name: str, value: str) -> int:
-        if not (value.isascii() and value.isdigit() and 1 <= int(value[:20]) <= most):
+        digits = value.lstrip("0")
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and int(digits) <= most):
             raise ConfigError(
                 f"{name}='{value}', expected a number from 1 to {most:,}. Correct it."
             )
-        return int(value)
+        return int(digits)
 
     return read
 

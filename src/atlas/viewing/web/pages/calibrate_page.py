@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atlas.presenting.wording import (
     KIND_LABELS,
@@ -21,6 +21,8 @@ from atlas.viewing.web.pages.labeling_view import LabelChoice, choices_for
 FOLDED_AFTER = 1_500
 # Steps beside the asked one that are open.
 NUM_OPEN = 2
+# The keys of the answers that have no digit beside a step.
+_KEYS = {"none": "0", "critical": "space"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,9 @@ def describe_messages(messages: tuple[Message, ...]) -> tuple[TextPart, ...]:
 
 
 def describe_choices(answer: Answer | None) -> tuple[LabelChoice, ...]:
-    """The choices for the asked step."""
-    return choices_for(None if answer is None else answer.type)
+    """The choices for the asked step. Each has the same key, whatever was answered before."""
+    choices = choices_for(None if answer is None else answer.type)
+    return tuple(replace(one, key=_KEYS.get(one.value, one.key)) for one in choices)
 
 
 def describe_result(result: CalibrationResult, selection: str, seed: int) -> ResultView:

@@ -192,7 +192,7 @@ def _named(selections: tuple[NamedSelection, ...], key: str) -> NamedSelection |
 def _number(name: str, value: str) -> int | None:
     if not value.strip():
         return None
-    digits = value.strip()
-    if not (digits.isascii() and digits.isdigit() and 1 <= int(digits[:12]) < 10**9):
+    digits = value.strip().lstrip("0")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
         raise ConfigError(f"{name}='{value}', expected a number from 1. Correct it.")
     return int(digits)

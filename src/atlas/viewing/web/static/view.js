@@ -96,19 +96,13 @@
     return true;
   };
 
-  const press = (selector, root) => {
-    const button = root && find(selector, root);
-    if (!button || button.disabled) return false;
-    button.click();
-    return true;
-  };
-
-  /* A key of a step: a control of the labels says which key it has. */
-  const inStep = (key) => {
+  /* A control says which key it has: that of the step at hand, or one outside of all steps. */
+  const useControl = (key) => {
+    const named = `[data-key="${key}"]`;
     const step = current() ?? inSight();
-    const control = step && find(`.labeling [data-key="${key}"]`, step);
+    const control = (step && find(named, step)) ?? all(named).find((each) => !each.closest(".step"));
     if (!control || control.disabled) return false;
-    if (step !== here) settle(step);
+    if (step?.contains(control) && step !== here) settle(step);
     const closed = control.closest("details:not([open])");
     if (closed) closed.open = true;
     if (control.matches(WRITES)) {
@@ -215,13 +209,16 @@
     ArrowRight: () => view() && move(1),
     ArrowUp: () => arrow(-1),
     ArrowLeft: () => view() && move(-1),
-    " ": () => inStep("space"),
-    1: () => inStep("1"),
-    2: () => inStep("2"),
-    3: () => inStep("3"),
-    4: () => inStep("4"),
-    r: () => inStep("r"),
-    u: () => inStep("u") || press('[data-key="u"]', document),
+    " ": () => useControl("space"),
+    0: () => useControl("0"),
+    1: () => useControl("1"),
+    2: () => useControl("2"),
+    3: () => useControl("3"),
+    4: () => useControl("4"),
+    r: () => useControl("r"),
+    u: () => useControl("u"),
+    f: () => useControl("f"),
+    n: () => useControl("n"),
     c: onlyCritical,
     d: nextDispute,
     e: expand,
