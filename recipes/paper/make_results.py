@@ -14,11 +14,14 @@ run, file and field it was computed. The rows are in the order of the difference
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from atlas.errors import AtlasError
 from atlas.presenting.wording import DASH, p_text, percent, percent_interval, points_interval
+from atlas.reporting.claims.registrations import design_digest
 from atlas.reporting.claims.verdicts import difference_text, plain_points, split_label
 from atlas.reporting.claims.words import claim_text
 from atlas.reporting.page.paper_figures import PAPER
@@ -31,13 +34,15 @@ from atlas.store.run_folders import read_manifest
 TABLES = "## Tables"
 # Characters of a digest, as on the report's page.
 DIGEST = 12
+WIDTH = 100
 
 
 def results_of(folder: Path, command: str) -> Iterator[str]:
     """The lines about one report."""
     report, manifest = read_report(folder), read_manifest(folder, ("report",))
     yield from (f"### {report.title}", "", "```sh", command, "```", "")
-    yield f"Report `{manifest.digest[:DIGEST]}`; {design_of(manifest.config)}; {seeds_of(report)}."
+    design = design_of(manifest.config, report)
+    yield f"Report `{manifest.digest[:DIGEST]}`; {design}; {seeds_of(report)}."
     yield ""
     for number, scope in enumerate(report.scopes):
         tasks = f"{scope.num_tasks:,} tasks"
@@ -52,9 +57,12 @@ def results_of(folder: Path, command: str) -> Iterator[str]:
     yield from paper_lines(report)
 
 
-def design_of(config: dict[str, object]) -> str:
-    registered = config.get("registration")
-    return f"design `{str(registered)[:DIGEST]}`" if registered else "no registered design"
+def design_of(config: Mapping[str, Any], report: Report) -> str:
+    """The digest of the registered design, and whether it was kept."""
+    design = config.get("design")
+    if not design:
+        return "no registered design"
+    return f"design `{design_digest(design)[:DIGEST]}`, {report.claims.registration}"
 
 
 def seeds_of(report: Report) -> str:
@@ -167,6 +175,13 @@ def write_page(page: Path, tables: str) -> None:
     page.write_text(text + tables, encoding="utf-8")
 
 
+def wrap_prose(line: str) -> str:
+    """The line in the width of the docs; rows of tables and commands stay as they are."""
+    if line.startswith(("|", "#", "atlas ", "python ")):
+        return line
+    return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -183,7 +198,7 @@ def main() -> None:
     lines = [TABLES, ""]
     for folder, command in zip(given.report, given.command, strict=True):
         lines += results_of(folder, command)
-    tables = "\n".join(lines).rstrip("\n") + "\n"
+    tables = "\n".join(map(wrap_prose, lines)).rstrip("\n") + "\n"
     if given.page is None:
         print(tables, end="")
     else:
