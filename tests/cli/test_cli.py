@@ -61,6 +61,7 @@ OPTIONS = {
     "collect": "--out --env --suite",
     "import": "--out --format --tokenizer",
     "show": "--trajectory --selection --full --tokens --tokenizer",
+    "view": "--host --port --no-open --static --trajectory",
     "label": "--out --trajectory",
     "select": "--trajectories --out --selector --dry-run --pilot",
     "select-train": "--trajectories --selection --out",
