@@ -90,8 +90,10 @@ def make_runs(folder: Path) -> list[Path]:
 def open_viewer(
     folder: Path, meters: Meters = PLAIN_METERS, **settings: Any
 ) -> tuple[Any, Library]:
-    """The application over these runs, and its library."""
-    library = Library(open_sources(make_runs(folder / "runs")), folder / "index")
+    """The application over these runs and one of another task, and its library."""
+    made = make_runs(folder / "runs")
+    apart = write_trajectories(folder / "runs/apart", [played("hall", "success")], "evaluate")
+    library = Library(open_sources([apart, *made]), folder / "index")
     config = ViewConfig(**settings)
     labels = LabelStore(folder / "labels.sqlite")
     return make_app(library, labels, config, meters=meters), library

@@ -28,8 +28,12 @@ def test_flips_are_listed_with_links_to_both_episodes(client: TestClient) -> Non
     assert "/compare?left=before&amp;right=after&amp;task=room-2&amp;" in page.text
 
 
-def test_without_runs_two_evaluations_are_compared(client: TestClient) -> None:
-    assert client.get("/flips").status_code == 200
+@pytest.mark.parametrize("given", [{}, {"left": "before"}, {"right": "after"}])
+def test_without_runs_two_with_a_task_in_common_are_compared(
+    client: TestClient, given: dict[str, str]
+) -> None:
+    page = client.get("/flips", params=given)
+    assert "/compare?left=before&amp;right=after&amp;task=room-2&amp;" in page.text
 
 
 def test_two_episodes_are_shown_with_their_parting_and_critical_steps(client: TestClient) -> None:

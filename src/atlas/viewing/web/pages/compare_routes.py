@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from atlas.records import Trajectory
 from atlas.viewing.web.context import AppContext
-from atlas.viewing.web.library import NotFound
+from atlas.viewing.web.library import Library, NotFound
 from atlas.viewing.web.pages.compare_page import DIFFERENCES, align_episodes
 from atlas.viewing.web.pages.flips_page import TaskPair, find_flips
 from atlas.viewing.web.pages.hidden_choices import hides_choices
@@ -18,6 +18,8 @@ from atlas.viewing.web.render import link
 from atlas.viewing.web.rows import Row
 from atlas.viewing.web.sources import ShownRun
 
+# Pairs of runs that are tried for a task in common.
+MAX_TRIED = 200
 TASKS_PER_PAGE = 200
 
 
@@ -83,13 +85,7 @@ def compare_routes(context: AppContext) -> APIRouter:
     def flips(left: str = "", right: str = "", page: int = 1) -> HTMLResponse:
         runs = context.library.of_kind("trajectories")
         if not (left and right):
-            keys = [run.key for run in runs if run.command == "evaluate"] or [
-                run.key for run in runs
-            ]
-            left, right = (
-                left or keys[0],
-                right or next((key for key in keys if key != (left or keys[0])), keys[0]),
-            )
+            left, right = _choose_runs(context.library, runs, left, right)
         found = find_flips(context.library.episodes(left), context.library.episodes(right))
         listed = (*found.flipped, *found.shifted)
         num_pages = max(1, -(-len(listed) // TASKS_PER_PAGE))
@@ -117,6 +113,21 @@ def compare_routes(context: AppContext) -> APIRouter:
     router.add_api_route("/compare", compare, response_class=HTMLResponse)
     router.add_api_route("/flips", flips, response_class=HTMLResponse)
     return router
+
+
+def _choose_runs(
+    library: Library, runs: Sequence[ShownRun], left: str, right: str
+) -> tuple[str, str]:
+    """The first two runs that have a task in common, evaluations before others."""
+    keys = [run.key for run in sorted(runs, key=lambda run: run.command != "evaluate")]
+    pairs = [
+        (one, other)
+        for one in ([left] if left else keys)
+        for other in ([right] if right else keys)
+        if one != other
+    ]
+    common = (pair for pair in pairs[:MAX_TRIED] if library.paired(*pair, limit=1))
+    return next(common, pairs[0] if pairs else (keys[0], keys[0]))
 
 
 def _address(pair: TaskPair, left: str, right: str) -> str:
