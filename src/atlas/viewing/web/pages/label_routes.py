@@ -49,7 +49,14 @@ def labeling_of(
         annotator_of(request, context.config),
         context.labels.labelings(trajectory),
         is_blind=context.config.blind,
+        asked_step=_asked_step(request),
     )
+
+
+def _asked_step(request: Request) -> int | None:
+    """The step in the address of which the fields to write in are asked for."""
+    given = request.query_params.get("fields", "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 10 else None
 
 
 def label_routes(context: AppContext) -> APIRouter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atlas.presenting.wording import KIND_LABELS
 from atlas.records import CRITICAL_KINDS, LabelType, Trajectory
@@ -14,6 +14,9 @@ TYPE_NAMES: dict[LabelType, str] = {
     "critical": "critical",
     **{kind: KIND_LABELS[kind] for kind in CRITICAL_KINDS},
 }
+# Browsers need seconds for hundreds of forms with fields to write in. On a page with more steps,
+# a step has these fields if they are used, or if its link is followed.
+MAX_STEPS_WITH_FIELDS = 100
 CONFIDENCES = ((0.25, "a guess"), (0.5, "unsure"), (0.75, "rather sure"), (1.0, "sure"))
 
 
@@ -52,7 +55,12 @@ class SaidByOther:
 
 @dataclass(frozen=True, slots=True)
 class StepLabeling:
-    """The controls of one step; `saved` says who labeled it and when."""
+    """The controls of one step; `saved` says who labeled it and when.
+
+    Attributes:
+        has_fields: for reason, evidence and confidence; otherwise the page links to them.
+        is_asked: the link was followed.
+    """
 
     source: str
     trajectory_id: str
@@ -63,6 +71,8 @@ class StepLabeling:
     evidence: str = ""
     saved: str = ""
     others: tuple[SaidByOther, ...] = ()
+    has_fields: bool = True
+    is_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,7 @@ def describe_labeling(
     labelings: Sequence[Labeling],
     *,
     is_blind: bool = False,
+    asked_step: int | None = None,
 ) -> LabelingView:
     """The controls of one annotator, with what others say.
 
@@ -97,12 +108,22 @@ def describe_labeling(
         source: the key of the run.
         labelings: of all annotators of this trajectory.
         is_blind: hide selections and other people until the annotator has finished.
+        asked_step: the step of which the fields are asked for.
     """
     own = next((one for one in labelings if one.annotator == annotator), None)
     is_finished = own is not None and own.is_finished
     is_hidden = is_blind and not is_finished
     others = [] if is_hidden else [one for one in labelings if one.annotator != annotator]
     labels = {} if own is None else own.labels
+    has_all_fields = len(trajectory.steps) <= MAX_STEPS_WITH_FIELDS
+
+    def controls(step: int) -> StepLabeling:
+        made = _step(source, trajectory.id, step, labels.get(step), others)
+        is_asked = step == asked_step
+        is_used = made.reason or made.evidence or any(one.is_chosen for one in made.confidences)
+        has_fields = has_all_fields or is_asked or bool(is_used)
+        return replace(made, has_fields=has_fields, is_asked=is_asked)
+
     return LabelingView(
         source=source,
         trajectory_id=trajectory.id,
@@ -112,10 +133,7 @@ def describe_labeling(
         num_critical=sum(label.is_critical for label in labels.values()),
         is_finished=is_finished,
         is_hidden=is_hidden,
-        steps=tuple(
-            _step(source, trajectory.id, step, labels.get(step), others)
-            for step in range(len(trajectory.steps))
-        ),
+        steps=tuple(map(controls, range(len(trajectory.steps)))),
     )
 
 
