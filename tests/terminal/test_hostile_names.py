@@ -33,6 +33,8 @@ COMMANDS: dict[str, list[str]] = {
     "show one with its tokens": ["show", "{run}", "--trajectory", "e", "--tokens", *MODEL],
     "show an ambiguous one": ["show", "{twice}", "--trajectory", "e"],
     "show none": ["show", "{run}", "--trajectory", "x{evil}"],
+    "view": ["view", "{run}", "{selection}", "--static", "{out}.html"],
+    "view none": ["view", "x{evil}", "--static", "{out}.html"],
     "label": ["label", "{run}", "--out", "{out}.jsonl", "--annotator", "{evil}"],
     "select": ["select", *RUN, "--selector", "random", "--out", "{out}"],
     "select by an unknown one": ["select", *RUN, "--selector", "x{evil}", "--out", "{out}"],

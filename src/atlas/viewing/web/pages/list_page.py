@@ -45,7 +45,7 @@ class FilterChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FilterField:
     """A filter with its choices."""
 
     name: str
@@ -93,7 +93,7 @@ class ListView:
     query: Query
     total: int
     rows: tuple[ListedRow, ...]
-    fields: tuple[Field, ...]
+    fields: tuple[FilterField, ...]
     flags: tuple[Flag, ...]
     pager: Pager
     problems: tuple[Problem, ...]
@@ -118,7 +118,7 @@ def describe_list(
         query=query,
         total=page.total,
         rows=tuple(_listed(row, query) for row in page.rows),
-        fields=(*offered, Field("sort", "Sorted by", _sorts(query))),
+        fields=(*offered, FilterField("sort", "Sorted by", _sorts(query))),
         flags=tuple(
             Flag(name, title, _count(page, name), getattr(query, name))
             for name, title in FLAG_NAMES.items()
@@ -143,9 +143,9 @@ def _listed(row: Row, query: Query) -> ListedRow:
     )
 
 
-def _field(name: str, title: str, facets: Sequence[Facet], chosen: str) -> Field:
+def _field(name: str, title: str, facets: Sequence[Facet], chosen: str) -> FilterField:
     choices = [FilterChoice(one.value, f"{one.title} ({one.count:,})") for one in facets]
-    return Field(name, title, _with_chosen(choices, chosen))
+    return FilterField(name, title, _with_chosen(choices, chosen))
 
 
 def _with_chosen(choices: Sequence[FilterChoice], chosen: str) -> tuple[FilterChoice, ...]:
@@ -156,7 +156,7 @@ def _with_chosen(choices: Sequence[FilterChoice], chosen: str) -> tuple[FilterCh
     return tuple(FilterChoice(one.value, one.title, one.value == chosen) for one in offered)
 
 
-def _flips(runs: Sequence[ShownRun], page: FoundPage, query: Query) -> Field | None:
+def _flips(runs: Sequence[ShownRun], page: FoundPage, query: Query) -> FilterField | None:
     """Between which arms the outcome of a task should differ; None with fewer than two arms."""
     arms = [source for source in runs if source.command in ARMS]
     if len(arms) < 2:
@@ -167,7 +167,7 @@ def _flips(runs: Sequence[ShownRun], page: FoundPage, query: Query) -> Field | N
             FilterChoice(f"{left.key}:{right.key}", f"{left.key} and {right.key}")
             for left, right in combinations(arms, 2)
         ]
-    return Field("flipped", "Outcome flipped", _with_chosen(choices, query.flipped))
+    return FilterField("flipped", "Outcome flipped", _with_chosen(choices, query.flipped))
 
 
 def _sorts(query: Query) -> tuple[FilterChoice, ...]:

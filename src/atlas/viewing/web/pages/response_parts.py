@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_THINKING = re.compile(r"\A\s*(?:<think>)?(.*?)</think>", re.DOTALL)
+_THINKING = re.compile(r"\A(?:\s*<think>)?(.*?)</think>", re.DOTALL)
 _THOUGHT = re.compile(r"\A[\s*#>]*thought(?:[ \t]+\d+)?[ \t*]*:\**", re.IGNORECASE)
 _ACTION = re.compile(r"^[ \t*#>]*action(?:[ \t]+\d+)?[ \t*]*:\**", re.IGNORECASE | re.MULTILINE)
 _ACTION_INSIDE = re.compile(r"\baction(?:[ \t]+\d+)?[ \t]*:", re.IGNORECASE)
