@@ -205,8 +205,9 @@ def test_several_trajectories_have_a_list_with_a_filter(browser: Any, tmp_path: 
         page.keyboard.press("j")
         assert page.inner_text("[data-part]:visible .task") == "task/third"
         page.keyboard.press("k")
+        page.wait_for_selector("[data-part]:visible .task >> text=task/second")
         page.keyboard.press("k")
-        assert page.inner_text("[data-part]:visible .task") == "task/first"
+        page.wait_for_selector("[data-part]:visible .task >> text=task/first")
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowDown")
         assert focused(page) == f"{anchor_of('first', 'demo')}-step-1"
