@@ -25,7 +25,7 @@ _THEN = re.compile(r"\bthen\b", re.IGNORECASE)
 # What starts a command in one story or another.
 _BETWEEN_PARTS = re.compile(r"[.,;:!?\"]|\b(?:then|and)\b")
 # The prompt with the status line after it, and the question at the end of a game.
-_PROMPT = re.compile(r"\n\s*>.*|\nWould you like to RESTART.*", re.DOTALL)
+_PROMPT = re.compile(r"^(?:[^\S\n]*>|Would you like to RESTART).*", re.DOTALL | re.MULTILINE)
 
 
 @contextmanager
@@ -63,5 +63,5 @@ def single_commands(line: str) -> list[str]:
 
 def story_words(text: str) -> str:
     """The words of a story without prompt, status line, and empty lines in a row."""
-    lines = (line.strip() for line in _PROMPT.sub("", f"\n{text}").strip().splitlines())
+    lines = (line.strip() for line in _PROMPT.sub("", text).strip().splitlines())
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
