@@ -208,15 +208,11 @@ def test_neighbors_leave_out_what_has_no_page(tmp_path: Path) -> None:
     assert seen == ["a", "b", "c"]
 
 
-def test_episodes_on_one_task_and_pairs_of_two_arms(library: Library) -> None:
+def test_episodes_on_one_task_and_arms_with_a_task_in_common(library: Library) -> None:
     same = library.same_task("arm0", "a3")
     assert [(row.source, row.id) for row in same] == [("arm1", "a3")]
-    pairs = library.paired("arm0", "arm1")
-    assert [left.id for left, _ in pairs] == [right.id for _, right in pairs]
-    flipped = [left.outcome != right.outcome for left, right in pairs]
-    assert flipped == sorted(flipped, reverse=True)
-    assert len(pairs) == 12
-    assert library.paired("arm0", "arm1", limit=5, offset=10) == pairs[10:]
+    assert library.have_a_task_in_common("arm0", "arm1")
+    assert not library.have_a_task_in_common("arm0", "run")
 
 
 def test_selections_stand_beside_a_trajectory(library: Library) -> None:

@@ -23,7 +23,7 @@ from atlas.viewing.web.index_lines import (
     TrajectoryEntry,
     describe_selection_line,
     describe_trajectory_line,
-    id_of_scores,
+    read_scores_line,
 )
 from atlas.viewing.web.marks import mark_rows
 from atlas.viewing.web.sources import ShownRun
@@ -215,9 +215,14 @@ def _add_selections(inside: Connection, source: str, lines: int, batch: Sequence
 
 
 def _add_scores(inside: Connection, source: str, lines: int, batch: Sequence[Line]) -> None:
+    found = ((offset, line, read_scores_line(line)) for offset, line in batch)
     inside.executemany(
         "insert into scores values (?,?,?,?)",
-        [(source, id_of_scores(line), offset, len(line)) for offset, line in batch],
+        [
+            (source, one.trajectory_id, offset, len(line))
+            for offset, line, one in found
+            if one is not None
+        ],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from atlas.records import CRITICAL_KINDS, NO_KIND, Selection, Trajectory
@@ -42,6 +42,15 @@ class SelectionEntry:
     kinds: int
     steps: str
     fault: str | None
+
+
+class ScoresEntry(BaseModel):
+    """What the viewer reads of a line of scores.jsonl."""
+
+    model_config = ConfigDict(frozen=True)
+    trajectory_id: str
+    scores: tuple[float | None, ...] = ()
+    problem: str | None = None
 
 
 def describe_trajectory_line(line: bytes) -> TrajectoryEntry:
@@ -91,9 +100,12 @@ def describe_selection_line(line: bytes) -> SelectionEntry | None:
     )
 
 
-def id_of_scores(line: bytes) -> str:
-    """The trajectory of a line of scores; empty if it cannot be read."""
-    return _id_of(line, "trajectory_id")
+def read_scores_line(line: bytes) -> ScoresEntry | None:
+    """The content of a line of scores; None if it cannot be read."""
+    try:
+        return ScoresEntry.model_validate_json(line)
+    except ValidationError:
+        return None
 
 
 def _id_of(line: bytes, field: str = "id") -> str:

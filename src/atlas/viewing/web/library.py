@@ -12,7 +12,7 @@ from sqlite3 import DatabaseError
 from sqlite3 import Row as Found
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from atlas.errors import DataError
 from atlas.records import Problem, Selection, Trajectory
@@ -20,6 +20,7 @@ from atlas.viewing.web.database import is_damage
 from atlas.viewing.web.facets import read_facets
 from atlas.viewing.web.find_rows import count_rows, row_beside, row_of, rows_of_page
 from atlas.viewing.web.index import SCORES_FILE, Index
+from atlas.viewing.web.index_lines import read_scores_line
 from atlas.viewing.web.marks import pairs_of
 from atlas.viewing.web.query import Query
 from atlas.viewing.web.rows import Facet, FoundPage, NamedSelection, Row
@@ -35,13 +36,6 @@ MAX_SAME_TASK = 200
 
 class NotFound(DataError):
     """A source or trajectory that the viewer does not show."""
-
-
-class _Scores(BaseModel):
-    """A line of scores.jsonl."""
-
-    model_config = ConfigDict(frozen=True)
-    scores: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,24 +144,16 @@ class Library:
         values = (found["task"], found["environment"], found["number"], MAX_SAME_TASK)
         return tuple(map(row_of, self._index.database.connection.execute(sql, values)))
 
-    def paired(
-        self, left_key: str, right_key: str, *, limit: int = 500, offset: int = 0
-    ) -> tuple[tuple[Row, Row], ...]:
-        """The episodes of two sources on the same task, in pairs: tasks that flipped first.
-
-        Of several episodes on a task, the first of one source is with the first of the other.
-        """
+    def have_a_task_in_common(self, left_key: str, right_key: str) -> bool:
+        """Whether two sources have an episode on the same task."""
         self.source(left_key), self.source(right_key)
-        connection = self._index.database.connection
-        pairs = connection.execute(_PAIRED, (left_key, right_key, limit, offset)).fetchall()
-        row = "select * from trajectories where number = ?"
-        return tuple(
-            (
-                row_of(connection.execute(row, (left,)).fetchone()),
-                row_of(connection.execute(row, (right,)).fetchone()),
-            )
-            for left, right in pairs
+        sql = (
+            "select 1 from trajectories l join trajectories r "
+            "on r.task = l.task and r.environment = l.environment "
+            "where l.source = ? and r.source = ? and l.task <> '' limit 1"
         )
+        found = self._index.database.connection.execute(sql, (left_key, right_key)).fetchone()
+        return found is not None
 
     def episodes(self, source_key: str, task_id: str | None = None) -> Iterator[Row]:
         """All rows of one source, or those of one of its tasks, in the order of the run."""
@@ -243,25 +229,6 @@ class Library:
         return _State(tuple(sources), facets, {})
 
 
-_PAIRED = """
-with numbered as (
-  select number, source, task, environment, outcome,
-    row_number() over (partition by source, task, environment order by number) as place
-  from trajectories where source in (?1, ?2) and task <> ''
-)
-select l.number, r.number from numbered l join numbered r
-  on r.source = ?2 and r.task = l.task and r.environment = l.environment and r.place = l.place
-where l.source = ?1
-order by
-  case when l.outcome = r.outcome then 2
-    when l.outcome = 'success' and r.outcome in ('failure', 'truncated') then 0
-    when r.outcome = 'success' and l.outcome in ('failure', 'truncated') then 0
-    else 1 end,
-  l.number
-limit ?3 offset ?4
-"""
-
-
 def _read_record(file: Path | None, place: Found, kind: type[RecordT]) -> RecordT:
     if file is None:
         raise DataError("the file of this run is gone. Restore it, and open the list again.")
@@ -286,9 +253,10 @@ def _read_bytes(file: Path, place: Found) -> bytes:
 
 def _read_scores(file: Path, place: Found) -> tuple[float | None, ...] | None:
     try:
-        return _Scores.model_validate_json(_read_bytes(file, place)).scores
-    except (ValidationError, OSError):
+        entry = read_scores_line(_read_bytes(file, place))
+    except OSError:
         return None
+    return None if entry is None else entry.scores
 
 
 def _changed(run: Path) -> DataError:

@@ -24,7 +24,7 @@ class PersonsTrajectory:
 
     `digest` covers the id and what the agent wrote in each step. Runs that hold the same
     trajectory share its labels: a copy, a filtered import, a run that is still being written. An
-    episode with the same id and other steps has labels of its own.
+    episode with the same id and other steps does not have these labels.
     """
 
     id: str

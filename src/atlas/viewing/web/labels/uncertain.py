@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic_core import from_json
-
 from atlas.records import Selection
 from atlas.store.record_files import read_records
+from atlas.viewing.web.index_lines import read_scores_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +55,15 @@ def rank_uncertain(
 
 
 def read_scores(file: Path) -> dict[str, tuple[float | None, ...]]:
-    """The scores of a run of select by trajectory id; trajectories with a problem have none."""
+    """The scores of a run of select by trajectory id.
+
+    Trajectories with a problem, or with a line that cannot be read, have none.
+    """
     if not file.exists():
         return {}
     with file.open("rb") as lines:
-        rows = [from_json(line) for line in lines]
-    return {
-        row["trajectory_id"]: tuple(row["scores"]) for row in rows if row.get("problem") is None
-    }
+        entries = [entry for line in lines if (entry := read_scores_line(line)) is not None]
+    return {entry.trajectory_id: entry.scores for entry in entries if entry.problem is None}
 
 
 def read_usable(file: Path) -> dict[str, Selection]:

@@ -19,7 +19,7 @@ from atlas.viewing.web.rows import Row
 from atlas.viewing.web.sources import ShownRun
 
 # Pairs of runs that are tried for a task in common.
-MAX_TRIED = 200
+MAX_TRIED = 50
 TASKS_PER_PAGE = 200
 
 
@@ -126,7 +126,7 @@ def _choose_runs(
         for other in ([right] if right else keys)
         if one != other
     ]
-    common = (pair for pair in pairs[:MAX_TRIED] if library.paired(*pair, limit=1))
+    common = (pair for pair in pairs[:MAX_TRIED] if library.have_a_task_in_common(*pair))
     return next(common, pairs[0] if pairs else (keys[0], keys[0]))
 
 
