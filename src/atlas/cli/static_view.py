@@ -11,12 +11,14 @@ from atlas.cli.app import read_config
 from atlas.cli.closing_lines import say
 from atlas.errors import ConfigError
 from atlas.lookup import nearest
+from atlas.records import Problem
 
 if TYPE_CHECKING:
     from atlas.rendering.renderer import Renderer
     from atlas.viewing.web.config import ViewConfig
     from atlas.viewing.web.library import Library
     from atlas.viewing.web.query import Query
+    from atlas.viewing.web.static_page import StaticEntry, WrittenPage
 
 # The settings of the viewer that a file has, too.
 SHOWN = ("tokenizer", "labels", "blind")
@@ -86,8 +88,20 @@ def write_page(
             labels_of=store.labelings if store else None,
             renderer=_renderer(config.tokenizer) if config.tokenizer else None,
         )
-        entries = list(make_entries(library, rows, shown))
-    written = write_static(entries, out)
+        made = list(make_entries(library, rows, shown))
+    entries = [one for one in made if not isinstance(one, Problem)]
+    unread = [one for one in made if isinstance(one, Problem)]
+    _say_written(write_static(entries, out), entries, config.tokenizer)
+    for problem in library.problems:
+        say(f"problem:   {problem.where}: {problem.reason}")
+    for problem in unread:
+        say(f"left out:  {problem.where}: {problem.item}: {problem.reason}")
+
+
+def _say_written(
+    written: WrittenPage, entries: Sequence[StaticEntry], tokenizer: str | None
+) -> None:
+    """What is in the file, and which loss masks could not be made."""
     names = dict.fromkeys(one.name for entry in entries for one in entry.selections)
     num_labels = sum(len(entry.labels) for entry in entries)
     parts = [f"{len(entries):,} {'trajectory' if len(entries) == 1 else 'trajectories'}"]
@@ -95,11 +109,9 @@ def write_page(
         parts.append(f"with the selections {', '.join(names)}")
     if num_labels:
         parts.append(f"{num_labels:,} {'label' if num_labels == 1 else 'labels'}")
-    if config.tokenizer:
-        parts.append(f"the loss masks under {config.tokenizer}")
+    if tokenizer:
+        parts.append(f"the loss masks under {tokenizer}")
     say(f"out:       {written.path}: {written.size}, {', '.join(parts)}")
-    for problem in library.problems:
-        say(f"problem:   {problem.where}: {problem.reason}")
     for entry in entries:
         for mask in entry.masks:
             if mask.problem:

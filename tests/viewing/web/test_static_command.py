@@ -14,9 +14,10 @@ from atlas.errors import ConfigError
 from atlas.models.local import load
 from atlas.presenting.anchors import anchor_of
 from atlas.rendering.renderer import Renderer
+from atlas.store.record_files import to_json
 from atlas.viewing.web.labels.store import LabelStore
 from tests.templates import CHATML, tiny_tokenizer
-from tests.viewing.web.view_runs import make_episode, write_run, write_selection
+from tests.viewing.web.view_runs import make_episode, write_partial, write_run, write_selection
 
 
 @pytest.fixture
@@ -91,6 +92,19 @@ def test_a_mistake_writes_nothing(runs: Path, given: list[str], words: str) -> N
     with pytest.raises(ConfigError, match=words):
         view(runs, *given)
     assert not (runs.parent / "page.html").exists()
+
+
+def test_a_line_that_cannot_be_read_and_a_second_one_of_an_id_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    good = to_json(make_episode("good")) + b"\n"
+    broken = b'{"id": "broken", "steps": 7}\n'
+    write_partial(tmp_path / "runs" / "run", good + broken + b"{\n\n" + good)
+    page, said = view(tmp_path / "runs")
+    assert shown(page) == {anchor_of("good", "run")}
+    assert "1 trajectory" in said
+    assert "left out:  run: broken: " in said
 
 
 def test_the_file_has_the_labels_of_people_unless_it_is_blind(runs: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from atlas.errors import ConfigError
-from atlas.records import Trajectory
+from atlas.errors import ConfigError, DataError
+from atlas.records import Problem, Trajectory
 from atlas.viewing.web.library import Library
 from atlas.viewing.web.query import MAX_ROWS_PER_PAGE, Query
 from atlas.viewing.web.rows import Row
@@ -60,10 +60,16 @@ def choose_rows(
     return [row for row in rows if row.id in wanted][:limit]
 
 
-def make_entries(library: Library, rows: Sequence[Row], shown: ShownParts) -> Iterator[StaticEntry]:
-    """Read each trajectory with its selections, labels and masks."""
+def make_entries(
+    library: Library, rows: Sequence[Row], shown: ShownParts
+) -> Iterator[StaticEntry | Problem]:
+    """Read each trajectory with its selections, labels and masks; a problem if it cannot be."""
     for row in rows:
-        trajectory = library.trajectory(row.source, row.id)
+        try:
+            trajectory = library.trajectory(row.source, row.id)
+        except DataError as error:
+            yield Problem(where=row.source, reason=str(error), item=row.id)
+            continue
         selections = library.selections(row.source, row.id) if shown.selections else ()
         labelings = shown.labels_of(trajectory) if shown.labels_of else ()
         masks = describe_masks(trajectory, selections, shown.renderer) if shown.renderer else ()
@@ -78,13 +84,13 @@ def make_entries(library: Library, rows: Sequence[Row], shown: ShownParts) -> It
 
 
 def _rows(library: Library, query: Query, limit: int | None) -> Iterator[Row]:
-    """The rows that can be read; a line that cannot has no id."""
-    query, number = replace(query, size=MAX_ROWS_PER_PAGE), 0
+    """The rows with an id; a second row of an id in a run would show the first one again."""
+    query, seen = replace(query, size=MAX_ROWS_PER_PAGE), set[tuple[str, str]]()
     while page := library.find(query).rows:
         for row in page:
-            if row.id:
+            if row.id and (row.source, row.id) not in seen:
                 yield row
-                number += 1
-            if number == limit:
+                seen.add((row.source, row.id))
+            if len(seen) == limit:
                 return
         query = replace(query, page=query.page + 1)
