@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from itertools import chain
@@ -17,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, ProgramError
 from atlas.extras import require_extras
 from atlas.lookup import nearest
 from atlas.recipe_file import parse_yaml, read_recipe
@@ -72,6 +73,10 @@ class Config(BaseModel):
     def needed_extras(self) -> tuple[str, ...]:
         """The extras without which a run with these settings cannot start (see atlas.extras)."""
         return ()
+
+    def needed_programs(self) -> Mapping[str, str]:
+        """The programs without which it cannot start: name or path -> how to get it."""
+        return {}
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -151,14 +156,17 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
         raise ConfigError(_explain(kind, values, error, where)) from None
 
 
-def require_extras_of(config: Config) -> None:
-    """Raise DependencyError if a config, its sections or its choices need a missing package."""
+def require_installed(config: Config) -> None:
+    """Raise DependencyError if a config, its sections or its choices need what is missing."""
     require_extras(config.needed_extras())
+    for program, advice in config.needed_programs().items():
+        if shutil.which(program) is None:
+            raise ProgramError(program, advice)
     for name in own_first(type(config)):
         value = getattr(config, name, None)
         inner = value if isinstance(value, Config) else getattr(value, "settings", None)
         if isinstance(inner, Config):
-            require_extras_of(inner)
+            require_installed(inner)
 
 
 def _non_utf8_text(value: Any) -> str | None:
@@ -174,7 +182,7 @@ def _non_utf8_text(value: Any) -> str | None:
 def require_extras_of_choices(
     kind: type[Config], recipe: Path | None, base: Mapping[str, Any]
 ) -> None:
-    """As `require_extras_of`, for settings that could not be read: with defaults in their place."""
+    """As `require_installed`, for settings that could not be read: with defaults in their place."""
     values = (read_recipe(recipe) if recipe else {}) | {
         key: value for key, value in base.items() if value is not None
     }

@@ -10,10 +10,14 @@ import pytest
 
 from atlas.config import Config
 from atlas.kinds import Choice
+from atlas.models.local.local_player import LocalPlayer, LocalPlayerConfig
 from atlas.models.players import PLAYER, PLAYERS, AnswersAsReady, Player, PlayerAnswer, Reopens
 from atlas.records import Message
 from tests.environments.players import ReadyPlayer
 from tests.models.endpoints.chat_server import Reply, completion, serve
+from tests.models.served.serving import settings
+
+LOCAL = {"max_new_tokens": 4, "batch_size": 2, "precision": "fp32"}
 
 
 def echo(body: dict[str, Any], number: int) -> Reply:
@@ -21,10 +25,11 @@ def echo(body: dict[str, Any], number: int) -> Reply:
 
 
 @pytest.fixture(params=[*PLAYERS, "scripted"])
-def player(request: pytest.FixtureRequest, tiny_model_folder: Path) -> Iterator[Player]:
+def player(
+    request: pytest.FixtureRequest, tiny_model_folder: Path, tmp_path: Path
+) -> Iterator[Player]:
     if request.param == "local":
-        settings = {"max_new_tokens": 4, "batch_size": 2, "precision": "fp32"}
-        made: Player = PLAYER.make(Choice("local", settings), str(tiny_model_folder), 0)
+        made: Player = PLAYER.make(Choice("local", LOCAL), str(tiny_model_folder), 0)
         yield made
         made.end()
     elif request.param == "endpoint":
@@ -33,6 +38,10 @@ def player(request: pytest.FixtureRequest, tiny_model_folder: Path) -> Iterator[
             made = PLAYER.make(Choice("endpoint", {"endpoint": endpoint}), "m", 0)
             yield made
             made.end()
+    elif request.param == "served":
+        made = PLAYER.make(Choice("served", settings(tmp_path)), str(tiny_model_folder), 0)
+        yield made
+        made.end()
     elif request.param in PLAYERS:
         made = PLAYER.make(Choice(request.param), "m", 0)
         yield made
@@ -102,13 +111,22 @@ def test_a_player_that_opens_again_answers_as_before_under_the_same_settings(
     if not isinstance(player, Reopens):
         pytest.skip("it is made anew for each evaluation")
     said = ask(player, a="one", b="two")
-    player.end()
-    settings = {"max_new_tokens": 4, "batch_size": 2, "precision": "fp32"}
-    for changed in ({}, {"max_new_tokens": 1}):
-        again = player.reopened(type(player).Config(**{**settings, **changed}))
-        answers = ask(again, a="one", b="two")
-        again.end()
+    opened: Any = player
+    if isinstance(player, LocalPlayer):
+        config, length = LocalPlayerConfig.model_validate(LOCAL), "max_new_tokens"
+    else:
+        config, length = opened._config, "max_tokens"
+    for changed in ({}, {length: 1}):
+        opened = opened.reopened(config.model_copy(update=changed))
+        answers = ask(opened, a="one", b="two")
         if not changed:
             assert answers == said
         else:
             assert all(answer.usage.output_tokens == 1 for answer in answers.values())
+    opened.end()
+
+
+def test_ending_twice_is_accepted(player: Player) -> None:
+    ask(player, a="one")
+    player.end()
+    player.end()

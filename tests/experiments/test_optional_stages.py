@@ -28,7 +28,7 @@ def trajectories(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _all_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "require_extras_of", lambda config: None)
+    monkeypatch.setattr(planning, "require_installed", lambda config: None)
 
 
 def planned(model: Path, trajectories: Path, out: Path, **changes: Any) -> dict[str, Stage]:

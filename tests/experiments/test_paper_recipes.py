@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from atlas.cli.app import app
 from atlas.config import load_config
+from atlas.errors import ProgramError
 from atlas.experiments.config import ExperimentConfig
 from atlas.experiments.plan_experiment import plan_experiment
 from tests.conftest import make_trajectory
@@ -78,8 +79,9 @@ def test_the_dry_run_of_the_real_model_counts_trainings_tokens_episodes_and_hour
 
 
 def test_the_dry_run_of_the_papers_setting_prices_the_oracle_and_counts_device_hours(
-    folder: Path,
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PATH", str(folder))
     (folder / "prices.yaml").write_text("openai/gpt-4o: {input: 2.5, output: 10}\n")
     given = [
         *settings("models/smollm2"),
@@ -93,6 +95,11 @@ def test_the_dry_run_of_the_papers_setting_prices_the_oracle_and_counts_device_h
     assert re.search(r"training: 21 are left", said)
     assert re.search(r"training: about [\d.]+ hours of a device, [\d.]+ on 4, at 2,600", said)
     assert "together: about" in said
+    # A laptop tells the cost, too. The run itself would stop before its first stage.
+    assert "WARNING: missing here. evaluate: base on the suite: the program 'vllm'" in said
+    result = CliRunner().invoke(app, ["run", str(RECIPES / "llama-8b.yaml"), *given])
+    assert isinstance(result.exception, ProgramError)
+    assert not (folder / "runs").exists()
 
 
 @pytest.mark.parametrize("recipe", ["smollm2.yaml", "llama-8b.yaml"])

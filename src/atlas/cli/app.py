@@ -130,7 +130,7 @@ def read_config(
 
     A missing package is reported before anything else, unless nothing is run.
     """
-    from atlas.config import load_config, require_extras_of, require_extras_of_choices
+    from atlas.config import load_config, require_extras_of_choices, require_installed
 
     recipe, overrides = split_settings(settings)
     try:
@@ -140,7 +140,7 @@ def read_config(
             require_extras_of_choices(config_class, recipe, options)
         raise
     if is_run:
-        require_extras_of(config)
+        require_installed(config)
     return config
 
 

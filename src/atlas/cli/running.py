@@ -68,9 +68,11 @@ def run(
         print_whole(console, terminal_table(time_table(times)))
         costs = (*tell_work(config, plan), *tell_costs(stages))
         told = tell_registration(plan, read_registration(folder))
-        for text in (*costs, *tell_time(times, config.processes), *told):
+        missing = [f"WARNING: missing here. {text}" for text in plan.missing()]
+        for text in (*costs, *tell_time(times, config.processes), *told, *missing):
             line(text)
         return
+    plan.require_installed()
     for text in tell_registration(plan, register_design(folder, plan.design)):
         line(text)
     done = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from atlas.config import require_extras_of
+from atlas.config import require_installed
 from atlas.environments.base import Environment
 from atlas.environments.checked import begin_task, list_tasks, read_notes
 from atlas.environments.suite import Suite, SuiteEntry
@@ -77,7 +77,7 @@ def refuse_absent(suite: Suite, absent: Mapping[str, str], may_skip: bool) -> No
 
 
 def _try_entry(entry: SuiteEntry, limits: Limits, seed: int) -> None:
-    require_extras_of(entry.environment.settings)
+    require_installed(entry.environment.settings)
 
     def begin(world: Environment) -> None:
         begin_task(world, list_tasks(world, entry.split, entry.episodes, seed)[0])

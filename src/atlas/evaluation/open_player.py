@@ -46,12 +46,12 @@ class OpenPlayer:
     def with_settings(self, settings: Any) -> Player:
         """A player with these settings; the one before is ended."""
         earlier: object = self._player
-        self.close()
-        choice = Choice(self._name, settings)
         if isinstance(earlier, Reopens):
+            self._player = None
             self._player = earlier.reopened(settings)
         else:
-            self._player = PLAYER.make(choice, self._model, self._seed)
+            self.close()
+            self._player = PLAYER.make(Choice(self._name, settings), self._model, self._seed)
         assert self._player is not None
         return self._player
 

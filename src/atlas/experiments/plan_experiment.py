@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from atlas.config import Config, StrPath, check_config, require_extras_of
-from atlas.errors import ConfigError
+from atlas.config import Config, StrPath, check_config, require_installed
+from atlas.errors import ConfigError, DependencyError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.evaluation.evaluate_skills import SkillsConfig, evaluate_skills
 from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite, leave_out
@@ -26,6 +26,7 @@ from atlas.experiments.registration import TRAININGS, as_registered, train_regis
 from atlas.experiments.remake_report import remake_report
 from atlas.experiments.run_stages import Stage
 from atlas.experiments.show_episodes import EpisodesConfig, show_episodes
+from atlas.kinds import config_class
 from atlas.models.local.load import locate_model
 from atlas.models.players import PLAYER
 from atlas.reporting.claims.registrations import Design
@@ -70,9 +71,7 @@ def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> Exper
     )
     folders = [stage.out for stage in plan.stages]
     plan.add("report", out / "report", remake_report, report, needs=folders)
-    # A missing package or base model is reported now, before other stages spend an hour.
-    for stage in plan.stages:
-        require_extras_of(stage.config)
+    # A missing base model is reported now, before other stages spend an hour.
     locate_model(str(config.train["model"]))
     return ExperimentPlan(tuple(plan.stages), plan.design, out)
 
@@ -90,6 +89,21 @@ class ExperimentPlan:
         """The page of episodes, if one is planned."""
         pages = [one.out for one in self.stages if isinstance(one.config, EpisodesConfig)]
         return pages[0] / EPISODES_PAGE if pages else None
+
+    def require_installed(self) -> None:
+        """Raise DependencyError if a stage needs a package or a program that is not there."""
+        for stage in self.stages:
+            require_installed(stage.config)
+
+    def missing(self) -> list[str]:
+        """What is not installed here, each with the first stage that needs it."""
+        found: dict[str, str] = {}
+        for stage in self.stages:
+            try:
+                require_installed(stage.config)
+            except DependencyError as error:
+                found.setdefault(str(error), stage.title)
+        return [f"{title}: {error}" for error, title in found.items()]
 
     @property
     def trainings(self) -> list[Path]:
@@ -268,10 +282,11 @@ class _Plan:
         return self.add(f"skills: {name}", folder, evaluate_skills, skills, needs=needs)
 
     def _base_player(self) -> dict[str, Any]:
-        """The player of the base model: a local one has the template that the arms train with."""
+        """The player of the base model, with the template that the arms train with."""
         template = self._config.train.get("chat_template")
         player = PLAYER.written(self._config.evaluate.get("player", "local"))
-        if template is None or player.get("name") != "local":
+        settings = config_class(PLAYER.find(player["name"])).model_fields
+        if template is None or "chat_template" not in settings:
             return {}
         return {"player": {"chat_template": template, **player}}
 

@@ -16,6 +16,7 @@ from atlas.records import Annotation, Message, Usage
 PLAYERS: dict[str, str] = {
     "local": "atlas.models.local.local_player:LocalPlayer",
     "endpoint": "atlas.models.endpoints.endpoint_player:EndpointPlayer",
+    "served": "atlas.models.served.served_player:ServedPlayer",
 }
 PLAYER = Kind(
     "player",
@@ -76,7 +77,7 @@ class Player(Protocol):
         ...
 
     def end(self) -> None:
-        """Free all resources. Nothing may be submitted afterwards."""
+        """Free all resources. Nothing may be submitted afterwards; a second call does nothing."""
         ...
 
 
@@ -85,7 +86,7 @@ class Reopens(Protocol):
     """A player whose model is expensive to load, so that other players use it, too."""
 
     def reopened(self, settings: Any) -> Player:
-        """A player of the same model with other settings, after this one was ended."""
+        """A player of the same model with other settings, in place of this one, which it ends."""
         ...
 
 

@@ -15,7 +15,7 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.util import registry_info
 from pydantic import Field
 
-from atlas.config import Config, check_config, require_extras_of
+from atlas.config import Config, check_config, require_installed
 from atlas.environments.base import ENVIRONMENT, ENVIRONMENTS
 from atlas.environments.checked import list_tasks
 from atlas.environments.worlds import Limits, ask_world
@@ -57,7 +57,7 @@ def inspect_task(environment: str, arguments: dict[str, Any]) -> InspectTask:
         if "environment" in own:
             raise ConfigError(f"atlas/{environment}: leave out the argument 'environment'.")
         config = check_config(InspectTaskConfig, values, f"atlas/{environment}")
-        require_extras_of(config)
+        require_installed(config)
         tasks = ask_world(
             config.environment,
             lambda world: list_tasks(world, config.split, config.episodes, config.seed),

@@ -33,8 +33,8 @@ TOO_LONG = re.compile(
 CLOSING_SECONDS = 10.0
 
 
-class EndpointPlayerConfig(Config):
-    """Settings of a remote model as a player."""
+class AnswersConfig(Config):
+    """How a remote model is asked for its answers."""
 
     endpoint: Endpoint = Field(default=Endpoint(), description="the server and how it is asked")
     temperature: float | None = Field(
@@ -52,6 +52,11 @@ class EndpointPlayerConfig(Config):
         description="send the thoughts of earlier answers back, for servers whose chat template "
         "decides which of them the model reads (vLLM, SGLang)",
     )
+
+
+class EndpointPlayerConfig(AnswersConfig):
+    """Settings of a remote model as a player."""
+
     prices: Annotated[str | None, SPEED_ONLY] = Field(
         default=None,
         description="a YAML or JSON file of prices in USD per million tokens: model: "
@@ -80,7 +85,7 @@ class EndpointPlayer:
 
     Config = EndpointPlayerConfig
 
-    def __init__(self, config: EndpointPlayerConfig, model: str, seed: int) -> None:
+    def __init__(self, config: AnswersConfig, model: str, seed: int) -> None:
         self._config = config
         self._seed = seed
         self._client = connect(model, config.endpoint)
@@ -143,6 +148,8 @@ class EndpointPlayer:
 
     def end(self) -> None:
         """Stop asking and close the connections."""
+        if self._loop.is_closed():
+            return
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
         self._thread.join(CLOSING_SECONDS)
         if not self._thread.is_alive():

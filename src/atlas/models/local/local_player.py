@@ -116,7 +116,8 @@ class LocalPlayer:
         self.close, self.end = batch.close, batch.end
 
     def reopened(self, settings: LocalPlayerConfig) -> LocalPlayer:
-        """A player with other settings. The weights are loaded once."""
+        """A player with other settings in place of this one. The weights are loaded once."""
+        self.end()
         return LocalPlayer(settings, self._model, self._seed, self)
 
     @staticmethod

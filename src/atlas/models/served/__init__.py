@@ -1,0 +1,1 @@
+"""Servers of models that atlas starts and ends itself."""
