@@ -44,7 +44,10 @@ CONFIGS = {
     "select-train": (atlas.SelectTrainConfig, {}),
     "audit": (AuditConfig, {"--as": "trainer"}),
     "train": (atlas.TrainConfig, {"--model": "model", "--objective": "objective"}),
-    "evaluate": (atlas.EvaluateConfig, {"--model": "model", "--env": "environment"}),
+    "evaluate": (
+        atlas.EvaluateConfig,
+        {"--model": "model", "--env": "environment", "--player": "player"},
+    ),
     "serve": (ServeConfig, {"--env": "environment"}),
 }
 # Placeholders in the examples of settings: "key=value".
