@@ -235,3 +235,32 @@ def test_strata_with_one_task_each_have_one_estimate_of_the_variance() -> None:
     variance, degrees = mean_variance(each, np.arange(12))
     assert variance == pytest.approx(each.var(ddof=1) / 12)
     assert degrees == pytest.approx(11)
+
+
+def test_broken_episodes_cost_only_themselves_in_the_variance_of_seeds() -> None:
+    draw = np.random.default_rng(5)
+    whole, broken = [], []
+    for _ in range(200):
+        runs = (draw.random((5, 60)) < 0.4).astype(float)
+        holes = np.where(draw.random(runs.shape) < 0.3, np.nan, runs)
+        for values, found in ((runs, whole), (holes, broken)):
+            seeds = estimate_seed_variance([values])
+            assert seeds is not None
+            found.append((seeds.variance, seeds.noise, seeds.degrees))
+    (variance, noise, degrees), (with_holes, noise_with_holes, same) = (
+        np.mean(found, axis=0) for found in (whole, broken)
+    )
+    assert degrees == same == 4
+    # 70 % of the episodes are left. Of the tasks, only 17 % were played by all five runs.
+    assert noise_with_holes == pytest.approx(noise / 0.7, rel=0.05)
+    # Its estimate errs to the wide side where seeds are alike.
+    assert variance / 0.7 < with_holes < 1.25 * variance / 0.7
+
+
+def test_runs_without_a_task_in_common_say_nothing_about_seeds() -> None:
+    apart = [[1.0, 0.0, math.nan, math.nan], [math.nan, math.nan, 1.0, 1.0]]
+    assert estimate_seed_variance([apart]) is None
+    chained = [*apart, [0.0, 1.0, 1.0, 0.0]]
+    seeds = estimate_seed_variance([chained])
+    assert seeds is not None
+    assert seeds.degrees == 2

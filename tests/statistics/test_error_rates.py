@@ -56,6 +56,7 @@ UNEQUAL = [
     Conditions(0, (3, 3, 3), 0.045, interaction=0.15, strata=(20, 50, 100, 200, 50)),
     Conditions(0, (3, 3, 3), 0.0, interaction=0.15, strata=(4,) * 25),
     Conditions(200, (3, 3, 3), 0.045, interaction=0.15, broken=0.1),
+    Conditions(200, (5, 5, 5), 0.045, interaction=0.15, broken=0.3),
 ]
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from atlas.statistics.bootstrap import TINY, Floats, check_confidence
 from atlas.statistics.estimate import Estimate
@@ -284,30 +285,64 @@ def _scale(runs: Floats, weights: Floats) -> float:
 
 
 def _seeds_of(values: Floats, strata: Ints) -> ArmSeeds | None:
-    """S and E of one arm [R, T] over the tasks that all runs played.
+    """S and E of one arm [R, T]; None for a single run, and without a task that two runs played.
 
-    None for a single run, and without such a task.
+    Both are means over pairs of runs, each on the tasks that both played: half the square of the
+    difference of the means, and half the variance of the difference that its tasks explain. If
+    every run played every task, S is the variance of the means of runs, and E the usual mean square
+    within. If not, few tasks are common to all runs, but many to two.
     """
-    # A run without a valid episode is none.
-    values = values[~np.isnan(values).all(axis=1)]
-    num_runs = len(values)
-    played = ~np.isnan(values).any(axis=0)
-    if num_runs < 2 or not played.any():
+    valid = ~np.isnan(values)
+    squares, noises = [], []
+    paired: set[int] = set()
+    for first, second in combinations(range(len(values)), 2):
+        both = valid[first] & valid[second]
+        if not both.any():
+            continue
+        paired |= {first, second}
+        found = values[first, both] - values[second, both]
+        own = np.unique(strata[both], return_inverse=True)[1]
+        squares.append(float(stratum_weights(own) @ found) ** 2 / 2)
+        noises.append(_noise_of(found, own) / 2)
+    if not squares:
         return None
-    values, strata = values[:, played], np.unique(strata[played], return_inverse=True)[1]
-    weights = stratum_weights(strata)
-    # What is left after the means of tasks, and of runs within each stratum.
-    left = values - values.mean(axis=0)
+    square, noise = float(np.mean(squares)), float(np.mean(noises))
+    # A mean over all tasks of a run has less noise than one over those that two runs share.
+    full = noise * _mean_share(valid, strata)
+    return ArmSeeds(
+        variance=max(square - noise + full, square * full / noise) if noise else square,
+        noise=full,
+        degrees=len(paired) - 1,
+        scale=_scale(values, stratum_weights(strata)),
+    )
+
+
+def _noise_of(found: Floats, strata: Ints) -> float:
+    """The variance of a mean over strata from the tasks within them.
+
+    A stratum with a single task takes the mean over the others.
+    """
     sizes = np.bincount(strata)
-    sums = np.stack([np.bincount(strata, row, len(sizes)) for row in left])
-    left = left - (sums / sizes)[:, strata]
-    squares = np.bincount(strata, (left**2).sum(axis=0))
-    free = (num_runs - 1) * (sizes - 1)
+    left = found - (np.bincount(strata, found) / sizes)[strata]
+    squares = np.bincount(strata, left**2)
+    free = sizes - 1
     pooled = squares.sum() / free.sum() if free.sum() else 0.0
     each = np.where(free > 0, squares / np.maximum(1, free), pooled)
-    return ArmSeeds(
-        variance=float(np.var(values @ weights, ddof=1)),
-        noise=float((each / sizes).sum()) / len(sizes) ** 2,
-        degrees=num_runs - 1,
-        scale=_scale(values, weights),
-    )
+    return float((each / sizes).sum()) / len(sizes) ** 2
+
+
+def _mean_share(valid: NDArray[np.bool_], strata: Ints) -> float:
+    """How much less noise a run's mean over all its tasks has than one over a pair's, 1 or less.
+
+    With the variance within strata alike, the noise is the sum of 1/n over strata.
+    """
+    num_strata = int(strata.max()) + 1
+
+    def noise(played: NDArray[np.bool_]) -> float:
+        sizes = np.bincount(strata[played], minlength=num_strata)
+        sizes = sizes[sizes > 0]
+        return float((1 / sizes).sum()) / len(sizes) ** 2
+
+    runs = [noise(row) for row in valid if row.any()]
+    pairs = [noise(one & other) for one, other in combinations(valid, 2) if (one & other).any()]
+    return min(1.0, float(np.mean(runs) / np.mean(pairs)))
