@@ -286,9 +286,11 @@ def _unequal(num: int, seed: int) -> Iterator[str]:
             cell = Conditions(0, (3, 3, 3), seed_sd, interaction=0.15, strata=strata)
             name = f"strata {strata}, seed SD {100 * seed_sd:g}"
             yield _row(name, measure_methods(cell, num, seed))
-    for seed_sd in (0.0, 0.045):
-        cell = Conditions(200, (3, 3, 3), seed_sd, interaction=0.15, broken=0.1)
-        yield _row(f"10 % broken, seed SD {100 * seed_sd:g}", measure_methods(cell, num, seed))
+    for broken, runs in ((0.1, 3), (0.3, 5)):
+        for seed_sd in (0.0, 0.045):
+            cell = Conditions(200, (runs,) * 3, seed_sd, interaction=0.15, broken=broken)
+            name = f"{broken:.0%} broken, seed SD {100 * seed_sd:g}"
+            yield _row(name, measure_methods(cell, num, seed))
 
 
 def _checkpoints(num: int, seed: int) -> Iterator[str]:

@@ -407,3 +407,25 @@ def test_a_log_of_a_hundred_thousand_samples_is_read_in_seconds(tmp_path: Path) 
     (found,) = read_runs("a", find_results("large.eval"), Choice("inspect"))
     assert len(found.benchmarks["sums"].by_task) == 100_000
     assert time.process_time() - started < 15
+
+
+def test_the_time_of_a_report_grows_with_the_number_of_samples_and_no_faster(
+    tmp_path: Path,
+) -> None:
+    def seconds(num: int) -> float:
+        for arm in ("base", "tuned"):
+            rows = [{"task": f"t{one}", "success": one % 3 == len(arm) % 3} for one in range(num)]
+            write_lines(tmp_path / f"{arm}{num}.jsonl", rows)
+        given = [f"--results={arm}={arm}{num}.jsonl" for arm in ("base", "tuned")]
+        start = time.process_time()
+        assert compare(*given, out=f"out{num}").arms
+        return time.process_time() - start
+
+    seconds(100)
+    # What grows with the square would take 16 times as long.
+    assert seconds(8_000) < 6 * seconds(2_000)
+
+
+def test_two_logs_without_the_names_of_their_arms_are_told_how_to_be_compared() -> None:
+    with pytest.raises(ConfigError, match=r"--results one=one.jsonl --results two=b/two.jsonl"):
+        compare("one.jsonl", "b/two.jsonl")

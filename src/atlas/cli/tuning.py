@@ -164,8 +164,9 @@ def report(
     """Compare arms on one page with intervals: runs of a recipe, or results made elsewhere."""
     from atlas.reporting.build_report import build_report
     from atlas.reporting.config import ReportConfig
-    from atlas.reporting.results.given_arms import options_of
+    from atlas.reporting.results.given_arms import options_of, require_one_recipe
 
+    require_one_recipe(settings or [])
     options = options_of(results or [], split_settings(settings)[0]) | {"format": format_}
     tell(build_report(read_config(ReportConfig, settings, **options), out), out)
     say(f"open:      {out / 'report.html'}")

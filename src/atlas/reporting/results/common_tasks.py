@@ -76,10 +76,11 @@ def _where(arm: str, number: int, num_runs: int, run: ResultRun) -> str:
 def _whole_tasks(run: ResultRun, benchmark: str) -> dict[str, str | None]:
     """The tasks with all repetitions, each with its content."""
     attempts = run.benchmarks[benchmark]
+    num_repetitions = attempts.count_repetitions()
     return {
         task: samples[0].content
         for task, samples in attempts.by_task.items()
-        if len(samples) == attempts.num_repetitions
+        if len(samples) == num_repetitions
     }
 
 

@@ -37,3 +37,18 @@ def options_of(given: Sequence[str], recipe: Path | None) -> dict[str, Any]:
         )
     arms = [{"name": arm, "results": paths} for arm, paths in results.items()]
     return {"arms": arms} | ({} if "reference" in stated else {"reference": next(iter(results))})
+
+
+def require_one_recipe(words: Sequence[str]) -> None:
+    """Say how several files are compared, which look like two recipes.
+
+    Raises:
+        ConfigError: there are two or more words that are not key=value.
+    """
+    paths = [word for word in words if "=" not in word]
+    if len(paths) > 1:
+        arms = " ".join(f"--results {Path(path).stem or 'arm'}={path}" for path in paths)
+        raise ConfigError(
+            f"{len(paths)} files are given, expected one recipe. To compare the results in them, "
+            f"name an arm for each: atlas report {arms} --out RUN"
+        )

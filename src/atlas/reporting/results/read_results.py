@@ -104,7 +104,7 @@ def _repetitions(
     name: str, attempts: Attempts, compared: ComparedTasks, score: CountedScore
 ) -> Iterator[Repetition]:
     folder = _folder(name, attempts, compared, score)
-    for index in range(attempts.num_repetitions):
+    for index in range(attempts.count_repetitions()):
         yield Repetition(
             folder,
             {task: score.facts(attempts.by_task[task][index]) for task in compared.tasks},

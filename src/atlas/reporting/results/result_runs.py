@@ -43,8 +43,8 @@ class Attempts:
     logs: list[LogFacts] = field(default_factory=list)
     by_task: dict[str, list[Sample]] = field(default_factory=dict)
 
-    @property
-    def num_repetitions(self) -> int:
+    def count_repetitions(self) -> int:
+        """The attempts at the task that has most of them; it looks at every task."""
         return max(map(len, self.by_task.values()), default=0)
 
 
