@@ -28,33 +28,31 @@ def inputs(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return make_inputs(tiny_model_folder, tmp_path_factory.mktemp("inputs"))
 
 
-def test_two_processes_train_to_the_same_losses_and_weights_as_one_and_print_once(
+def test_two_processes_train_to_the_losses_and_weights_of_one_and_print_once(
     inputs: list[str], tmp_path: Path
 ) -> None:
-    alone, together = start(inputs, tmp_path / "one", 1), start(inputs, tmp_path / "two", 2)
+    settings = ("held_out=0.4", "held_out_every=2", "epochs=12")
+    alone = start(inputs, tmp_path / "one", 1, *settings)
+    together = start(inputs, tmp_path / "two", 2, *settings)
     finish(alone)
     output, errors = finish(together)
     assert output.count("\nout:") == 1
     assert errors.count(NO_THREADS) == 2
-    assert len(losses(tmp_path / "two")) == 20
+    assert len(losses(tmp_path / "two")) >= 10
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     one, two = (weights(tmp_path / name) for name in ("one", "two"))
     assert largest_difference(one, two) < 1e-4
-
-
-def test_two_processes_have_the_held_out_loss_of_one(inputs: list[str], tmp_path: Path) -> None:
-    settings = ("held_out=0.4", "held_out_every=2", "epochs=2")
-    alone = start(inputs, tmp_path / "one", 1, *settings)
-    together = start(inputs, tmp_path / "two", 2, *settings)
-    finish(alone)
-    finish(together)
-    one, two = (
-        [row for row in rows(tmp_path / name) if "held_out_loss" in row] for name in ("one", "two")
+    alone_held, together_held = (
+        [
+            (row["step"], row["held_out_loss"])
+            for row in rows(tmp_path / name)
+            if "held_out_loss" in row
+        ]
+        for name in ("one", "two")
     )
-    assert [row["step"] for row in two] == [row["step"] for row in one]
-    values = [row["held_out_loss"] for row in one]
-    assert values[-1] < values[0]
-    assert [row["held_out_loss"] for row in two] == pytest.approx(values, rel=1e-4)
+    assert alone_held[-1][1] < alone_held[0][1]
+    assert [step for step, _ in together_held] == [step for step, _ in alone_held]
+    assert dict(together_held) == pytest.approx(dict(alone_held), rel=1e-4)
 
 
 def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) -> None:

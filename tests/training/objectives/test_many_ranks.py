@@ -22,13 +22,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *list(SETTINGS)[:1],
-        *(pytest.param(name, marks=pytest.mark.slow) for name in list(SETTINGS)[1:]),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETTINGS)
 def test_two_processes_silence_and_train_what_one_does(
     name: str, inputs: list[str], tmp_path: Path
 ) -> None:
