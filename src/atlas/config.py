@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import chain
 from pathlib import Path
@@ -18,8 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
-from atlas.errors import ConfigError, ProgramError
-from atlas.extras import require_extras
+from atlas.errors import ConfigError, DependencyError, ProgramError
+from atlas.extras import find_program, missing_packages, require_extras
 from atlas.lookup import nearest
 from atlas.recipe_file import parse_yaml, read_recipe
 
@@ -158,15 +157,21 @@ def check_config(kind: type[ConfigT], values: Mapping[str, Any], where: str) -> 
 
 def require_installed(config: Config) -> None:
     """Raise DependencyError if a config, its sections or its choices need what is missing."""
-    require_extras(config.needed_extras())
+    for error in not_installed(config):
+        raise error
+
+
+def not_installed(config: Config) -> Iterator[DependencyError]:
+    """An error for each package and program that a config, its sections or its choices lack."""
+    yield from missing_packages(config.needed_extras())
     for program, advice in config.needed_programs().items():
-        if shutil.which(program) is None:
-            raise ProgramError(program, advice)
+        if find_program(program) is None:
+            yield ProgramError(program, advice)
     for name in own_first(type(config)):
         value = getattr(config, name, None)
         inner = value if isinstance(value, Config) else getattr(value, "settings", None)
         if isinstance(inner, Config):
-            require_installed(inner)
+            yield from not_installed(inner)
 
 
 def _non_utf8_text(value: Any) -> str | None:

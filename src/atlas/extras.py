@@ -5,9 +5,11 @@ tests/test_packaging.py compares the table with pyproject.toml.
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import util
+from pathlib import Path
 
 from atlas.errors import DependencyError
 
@@ -66,10 +68,20 @@ PACKAGE_OF = {
 
 def require_extras(extras: Iterable[str]) -> None:
     """Raise DependencyError for the first package of these extras that is not installed."""
+    for error in missing_packages(extras):
+        raise error
+
+
+def missing_packages(extras: Iterable[str]) -> Iterator[DependencyError]:
+    """An error for each package of these extras that is not installed."""
     for extra in extras:
-        for module in EXTRAS[extra]:
-            if not _is_installed(module):
-                raise missing(module, extra)
+        yield from (missing(one, extra) for one in EXTRAS[extra] if not _is_installed(one))
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program on PATH, or beside the running Python, as in its environment."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which(name) or shutil.which(name, path=beside)
 
 
 def missing_module(name: str) -> DependencyError | None:

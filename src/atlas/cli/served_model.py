@@ -28,7 +28,9 @@ def at_server(
     if base_url is None:
         return model, player, settings
     if player not in (None, ENDPOINT):
-        raise ConfigError(f"--player {player} has no server. Leave out the player, or the address.")
+        raise ConfigError(
+            f"--player {player} does not play at an address. Leave out the player, or the address."
+        )
     # Settings that are given by the user come later, and win.
     address = f"player.endpoint.base_url={json.dumps(base_url)}"
     settings = [address, *(settings or [])]

@@ -44,7 +44,7 @@ RESULT_FORMAT_HELP = (
     "How results are read: inspect, harbor, verifiers, lm_eval, tau, table, or "
     "package.module:Class. By default the content decides."
 )
-PLAYER_HELP = "Who asks the model: local, endpoint, or package.module:Class."
+PLAYER_HELP = "Who asks the model: local, served, endpoint, or package.module:Class."
 
 
 @app.command()

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from atlas.config import Config, StrPath, check_config, require_installed
-from atlas.errors import ConfigError, DependencyError
+from atlas.config import Config, StrPath, check_config, not_installed, require_installed
+from atlas.errors import ConfigError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.evaluation.evaluate_skills import SkillsConfig, evaluate_skills
 from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite, leave_out
@@ -91,18 +91,18 @@ class ExperimentPlan:
         return pages[0] / EPISODES_PAGE if pages else None
 
     def require_installed(self) -> None:
-        """Raise DependencyError if a stage needs a package or a program that is not there."""
+        """Raise DependencyError if a stage that is left needs what is not installed."""
         for stage in self.stages:
-            require_installed(stage.config)
+            if not stage.is_finished:
+                require_installed(stage.config)
 
     def missing(self) -> list[str]:
         """What is not installed here, each with the first stage that needs it."""
         found: dict[str, str] = {}
         for stage in self.stages:
-            try:
-                require_installed(stage.config)
-            except DependencyError as error:
-                found.setdefault(str(error), stage.title)
+            if not stage.is_finished:
+                for error in not_installed(stage.config):
+                    found.setdefault(str(error), stage.title)
         return [f"{title}: {error}" for error, title in found.items()]
 
     @property
@@ -285,7 +285,7 @@ class _Plan:
         """The player of the base model, with the template that the arms train with."""
         template = self._config.train.get("chat_template")
         player = PLAYER.written(self._config.evaluate.get("player", "local"))
-        settings = config_class(PLAYER.find(player["name"])).model_fields
+        settings = config_class(PLAYER.find(player.get("name", "local"))).model_fields
         if template is None or "chat_template" not in settings:
             return {}
         return {"player": {"chat_template": template, **player}}

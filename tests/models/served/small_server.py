@@ -1,6 +1,7 @@
 """A server with the chat completions protocol as a program, for `player.command`.
 
     python small_server.py --port 8000 --name tuned --notes FOLDER [--dies-after 5] [--silent]
+        [--loads SECONDS] [--daemon]
 
 It answers with the number of messages and the last one. In FOLDER, it leaves a file for each of its
 processes, and its arguments. Like real servers, it starts a process of its own.
@@ -25,9 +26,12 @@ parser.add_argument("--notes", type=Path)
 parser.add_argument("--answer")
 parser.add_argument("--dies-after", type=int)
 parser.add_argument("--silent", action="store_true")
+parser.add_argument("--loads", type=float, default=0.0)
+parser.add_argument("--daemon", action="store_true")
 parser.add_argument("--chat-template", type=Path)
 given, _ = parser.parse_known_args()
 answered = 0
+started = time.monotonic()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -37,6 +41,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         global answered
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if time.monotonic() - started < given.loads:
+            self.send_error(503)
+            return
+        with (given.notes / "keys").open("a") as keys:
+            keys.write(f"{self.headers.get('Authorization')}\n")
         answered += 1
         if given.dies_after is not None and answered > given.dies_after:
             print("out of memory \x1b[31m", flush=True)
@@ -61,6 +70,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+if given.daemon and os.fork():
+    os._exit(0)
 helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 (given.notes / f"{os.getpid()}.json").write_text(json.dumps(sys.argv[1:]))
 (given.notes / f"{helper.pid}.helper").touch()

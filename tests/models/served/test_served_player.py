@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite
 from atlas.kinds import Choice
 from atlas.models.local.load import ADAPTER_FILE, ModelPlace, locate_model
 from atlas.models.players import PLAYER, Player
+from atlas.models.served import guard
 from atlas.models.served.served_player import ServedPlayerConfig, server_command
 from atlas.records import Message, Trajectory
 from atlas.store.record_files import read_records
@@ -102,7 +104,7 @@ def test_a_server_that_dies_ends_the_run_and_the_same_command_finishes_it(
     notes.mkdir()
     # The third episode breaks off.
     with pytest.raises(ModelError, match=r"(?s)ended with status 3.*out of memory \\x1b"):
-        evaluate("--dies-after 10")
+        evaluate("--dies-after 11")
     assert wait_until_gone(notes) == []
     episodes = evaluate(None)
     assert len(episodes) == 4
@@ -154,17 +156,17 @@ def test_the_server_gets_the_chat_template_that_is_set(
 def test_adapters_are_served_with_their_base_model(tmp_path: Path) -> None:
     written = {"base_model_name_or_path": "org/base", "r": 12, "rank_pattern": {"q": 33}}
     (tmp_path / ADAPTER_FILE).write_text(json.dumps(written))
-    words = server_command(ServedPlayerConfig(), locate_model(str(tmp_path)), 8123)
+    words = server_command(ServedPlayerConfig(), locate_model(str(tmp_path)), "n", 8123)
     assert words[:3] == ["vllm", "serve", "org/base"]
     assert words[words.index("--max-lora-rank") + 1] == "64"
-    assert words[words.index("--lora-modules") + 1] == f"tuned={tmp_path}"
+    assert words[words.index("--lora-modules") + 1] == f"n={tmp_path}"
     assert words[words.index("--host") + 1] == "127.0.0.1"
 
 
 def test_a_path_with_blanks_and_braces_stays_one_argument() -> None:
-    config = ServedPlayerConfig(command="serve {model} --at={port}", options="--name 'a b' {x}")
-    words = server_command(config, ModelPlace("m", "/a b/{c}"), 1)
-    assert words == ["serve", "/a b/{c}", "--at=1", "--name", "a b", "{x}"]
+    config = ServedPlayerConfig(command="serve {model} --at={port} {name}", options="-n 'a b' {x}")
+    words = server_command(config, ModelPlace("m", "/a b/{c}"), "n", 1)
+    assert words == ["serve", "/a b/{c}", "--at=1", "n", "-n", "a b", "{x}"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,9 @@ def test_a_path_with_blanks_and_braces_stays_one_argument() -> None:
         ({"command": "vllm serve {} --port {port}"}, "not known"),
         ({"command": "vllm serve {model.real} --port {port}"}, "not known"),
         ({"command": "vllm serve {model --port {port}"}, "not known"),
-        ({"command": "vllm serve {model}"}, "where the server listens"),
+        ({"command": "vllm serve {model}"}, "lacks {name}, {port}"),
+        ({"command": "vllm serve m --port {{port}} {name}"}, "lacks {model}, {port}"),
+        ({"options": "--api-key=sk-123456789"}, "holds a key"),
         ({"command": "vllm 'serve --port {port}"}, "cannot be split"),
         ({"options": "--name 'a"}, "cannot be split"),
         ({"endpoint": {"base_url": "http://127.0.0.1:1/v1"}}, "starts its own server"),
@@ -191,6 +195,84 @@ def test_a_command_that_cannot_work_is_refused(changed: dict[str, Any], told: st
 def test_a_missing_program_is_told_before_anything_starts(tmp_path: Path) -> None:
     from atlas.config import require_installed
 
-    values = {"model": "m", "player": {"name": "served", "command": "no-such-server {port}"}}
+    values = {
+        "model": "m",
+        "player": {
+            "name": "served",
+            "command": "no-such-server {port} {model} {name}",
+            "adapter_command": "no-such-server {port} {model} {name}",
+        },
+    }
     with pytest.raises(ProgramError, match="no-such-server"):
         require_installed(check_config(EvaluateConfig, values, "test"))
+
+
+def test_a_server_that_dies_behind_a_program_that_stays_ends_the_run(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    given = settings(tmp_path, "--dies-after 1", endpoint={"max_retries": 0})
+    given["command"] = f"sh -c '{given['command']}; sleep 600'"
+    player: Player = PLAYER.make(Choice("served", given), str(tiny_model_folder), 0)
+    with pytest.raises(ModelError, match="no longer answers"):
+        answer(player, "hello")
+    player.end()
+    assert wait_until_gone(tmp_path) == []
+
+
+def test_a_server_that_lists_a_model_while_it_loads_is_waited_for(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    player = make(tiny_model_folder, tmp_path, "--loads 2", endpoint={"max_retries": 0})
+    assert answer(player, "hello") == "1 hello"
+    player.end()
+
+
+def test_a_server_in_the_background_is_an_error_and_ends(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="ended with status 0"):
+        make(tiny_model_folder, tmp_path, "--daemon")
+    assert wait_until_gone(tmp_path) == []
+
+
+def test_no_key_and_no_proxy_is_used_unless_it_is_named(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody")
+    for endpoint in ({}, {"api_key_variable": "OPENAI_API_KEY"}):
+        player = make(tiny_model_folder, tmp_path, endpoint=endpoint)
+        assert answer(player, "hello") == "1 hello"
+        player.end()
+    keys = (tmp_path / "keys").read_text().splitlines()
+    assert keys[2:] == ["Bearer sk-of-somebody"] * 2
+    assert not any("somebody" in key for key in keys[:2])
+
+
+def test_a_setting_of_the_endpoint_leaves_the_others_as_they_are() -> None:
+    config = ServedPlayerConfig.model_validate({"endpoint": {"max_retries": 1}})
+    assert config.endpoint.max_retries == 1
+    assert config.endpoint.max_in_flight == ServedPlayerConfig().endpoint.max_in_flight == 64
+
+
+@pytest.mark.parametrize("written", ["[]", "{}", "no", '{"base_model_name_or_path": null}', "\xff"])
+def test_adapters_without_a_base_model_are_an_error(tmp_path: Path, written: str) -> None:
+    (tmp_path / ADAPTER_FILE).write_text(written, encoding="latin-1")
+    with pytest.raises(ModelError, match="low-rank adapters"):
+        server_command(ServedPlayerConfig(), locate_model(str(tmp_path)), "n", 1)
+
+
+def test_a_guard_that_is_asked_to_end_at_any_moment_leaves_nothing(tmp_path: Path) -> None:
+    program = "import os, sys, time; open(sys.argv[1] + str(os.getpid()), 'w'); time.sleep(600)"
+    command = [sys.executable, "-c", program, f"{tmp_path}/"]
+    for turn in range(20):
+        made = subprocess.Popen(
+            [sys.executable, "-I", guard.__file__, *command], stdin=subprocess.PIPE
+        )
+        time.sleep(turn / 100)
+        made.terminate()
+        made.wait(30)
+        assert made.stdin is not None
+        made.stdin.close()
+    assert wait_until_gone(tmp_path) == []

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from atlas.models.endpoints.endpoint import is_loopback
+
 # Maximum bytes of an answer, after decompression. The longest output of today's models (128,000
 # tokens) has about 1 MB, and 3 MB if every character is escaped.
 LARGEST_ANSWER = 8 * 1024 * 1024
@@ -128,7 +130,7 @@ class Connections:
         parts = urlsplit(url)
         server = (parts.scheme, parts.netloc)
         if server not in self._proxies:
-            is_direct = urllib.request.proxy_bypass(parts.netloc)
+            is_direct = is_loopback(url) or urllib.request.proxy_bypass(parts.netloc)
             proxy = None if is_direct else urllib.request.getproxies().get(parts.scheme)
             # aiohttp would use HTTP with any other kind of proxy.
             if proxy is not None and re.match(r"(?!https?:)\w+://", proxy, re.IGNORECASE):

@@ -11,6 +11,7 @@ import re
 import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -107,6 +108,15 @@ class Batching:
     size: int = 1_000
     poll_seconds: float = 30.0
     folder: Path | None = None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a server is on this machine. A proxy would look for it on its own."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def cache_folder() -> Path:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from atlas.errors import ConfigError, ModelError
-from atlas.models.endpoints.endpoint import Censor, Endpoint, read_key
+from atlas.models.endpoints.endpoint import Censor, Endpoint, is_loopback, read_key
 
 SECONDS = 10.0
+# Bytes of a list of models.
+LARGEST_LIST = 4 << 20
 
 
 def only_served_model(endpoint: Endpoint) -> str:
@@ -37,11 +40,14 @@ def served_models(endpoint: Endpoint) -> list[str]:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
     censor = Censor([key])
     advice = "Check --base-url, or name the model by --model."
+    # Without proxies for a server on this machine.
+    handlers = [urllib.request.ProxyHandler({})] if is_loopback(url) else []
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as reply:
-            told: Any = json.loads(reply.read())
+        opener = urllib.request.build_opener(*handlers)
+        with opener.open(request, timeout=SECONDS) as reply:
+            told: Any = json.loads(reply.read(LARGEST_LIST))
         return [censor.redact(str(each["id"])) for each in told["data"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         raise ModelError(

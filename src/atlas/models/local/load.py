@@ -7,7 +7,6 @@ part.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Collection, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atlas.errors import DependencyError, ModelError, first_line
+from atlas.models.local.adapters import ADAPTER_FILE, read_adapter
 from atlas.models.local.hub import is_only_cached
 from atlas.rendering.chat_templates.stock import STOCK, set_chat_template, template_digest
 from atlas.rendering.renderer import Renderer
@@ -35,7 +35,6 @@ PROCESSOR_FILES = (
     "processor_config.json",
     "video_preprocessor_config.json",
 )
-ADAPTER_FILE = "adapter_config.json"
 # Endings of the files that hold weights, settings and tokenizers.
 MODEL_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
 
@@ -288,8 +287,7 @@ def _stored_quantization(place: ModelPlace) -> Any:
     """
     location = place.location
     if place.holds_adapters:
-        settings = json.loads((Path(location) / ADAPTER_FILE).read_text(encoding="utf-8"))
-        location = settings.get("base_model_name_or_path") or location
+        location = read_adapter(Path(location)).base_model_name_or_path
     config = read_config(location)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any, NoReturn
 
 from atlas.errors import ModelError
 from atlas.models.served import guard
@@ -17,11 +23,17 @@ from atlas.terminal.progress import show_progress
 from atlas.terminal.visible_text import one_line, visible
 
 POLL_SECONDS = 0.2
+# The first answer of a server may come from code that is compiled for it.
+FIRST_ANSWER_SECONDS = 120.0
+LARGEST_REPLY = 4 << 20
 # The guard itself waits CLOSING_SECONDS for the server.
 STOPPING_SECONDS = guard.CLOSING_SECONDS + 5.0
 # How much of what a server has printed is read for a message.
 LOG_BYTES = 20_000
 LOG_LINES = 25
+LOG_COLUMNS = 300
+# What a server says that does not let in.
+REFUSES = (401, 403)
 
 
 def free_port() -> int:
@@ -35,19 +47,30 @@ class ModelServer:
     """A running server with OpenAI's protocol. It ends with this process, whatever ends that.
 
     Args:
-        command: the program and its arguments.
+        command: the program and its arguments. It must stay in the foreground.
         model: the model's name, for messages.
+        name: the model's name at the server, which no other server has.
         port: where the server is to listen.
-        start_seconds: how long it may take until it answers.
+        key: what the server asks for; None: nothing.
+        start_seconds: how long it may take until it answers a question.
 
     Raises:
         ModelError: it ended, or did not answer in time. The message has the end of its output.
     """
 
-    def __init__(self, command: Sequence[str], model: str, port: int, start_seconds: float) -> None:
-        self.address = f"http://127.0.0.1:{port}/v1"
-        self._model = model
-        self._program = command[0]
+    def __init__(
+        self,
+        command: Sequence[str],
+        model: str,
+        name: str,
+        port: int,
+        key: str | None,
+        start_seconds: float,
+    ) -> None:
+        self.address, self.name = f"http://127.0.0.1:{port}/v1", name
+        self._model, self._key = model, key
+        # A proxy would look for the server on its own machine.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         # It is open as long as the server runs.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._guard = subprocess.Popen(
@@ -70,11 +93,13 @@ class ModelServer:
             status = self._guard.wait(patience)
         except subprocess.TimeoutExpired:
             return
-        raise ModelError(
-            f"the server of {self._model} ended with status {status}. It printed last:\n"
-            f"{self._last_lines()}\nFinished episodes are kept. Change the command of the server "
-            "(player.command, player.options), and run again."
-        )
+        self._fail(f"ended with status {status}")
+
+    def require_answering(self, patience: float) -> None:
+        """Raise ModelError if the server has ended, also behind a program that still runs."""
+        self.require_alive(patience)
+        if not self._lists_its_model():
+            self._fail(f"no longer answers at {self.address}")
 
     def stop(self) -> None:
         """End the server and its processes; a second call does nothing."""
@@ -88,32 +113,71 @@ class ModelServer:
             self._guard.wait()
         self._log.close()
 
+    def _fail(self, what: str) -> NoReturn:
+        raise ModelError(
+            f"the server of {self._model} {what}. It printed last:\n{self._last_lines()}\n"
+            "Finished episodes are kept. Run again with other player.options, which may change at "
+            "any time, or with another player.command into another run folder."
+        )
+
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         with show_progress(f"starting a server of {self._model}") as bar:
-            while not self._answers():
+            # A server may list a model that it is still loading.
+            while not (self._lists_its_model() and self._answers_a_question()):
                 self.require_alive()
                 if time.monotonic() > deadline:
-                    raise ModelError(
-                        f"the server of {self._model} ({self._program}) does not answer at "
-                        f"{self.address} after {seconds:,.0f} seconds. It printed last:\n"
-                        f"{self._last_lines()}\nThe command must listen at {{port}}. If it needs "
-                        "more time, set player.start_seconds."
+                    self._fail(
+                        f"does not answer at {self.address} as '{self.name}' after {seconds:,.0f} "
+                        "seconds (player.start_seconds)"
                     )
                 bar.tell(one_line(self._last_lines(1)))
                 time.sleep(POLL_SECONDS)
-        # Another program may have taken the port.
         self.require_alive()
 
-    def _answers(self) -> bool:
+    def _lists_its_model(self) -> bool:
+        told = self._ask("/models", None, 10.0)
         try:
-            with urllib.request.urlopen(f"{self.address}/models", timeout=5.0) as reply:
-                return bool(reply.status == 200)
-        except (OSError, ValueError):
+            return any(each["id"] == self.name for each in told["data"])
+        except (KeyError, TypeError):
             return False
 
+    def _answers_a_question(self) -> bool:
+        message = {"role": "user", "content": "Hello"}
+        body = {"model": self.name, "messages": [message], "max_tokens": 1}
+        return self._ask("/chat/completions", body, FIRST_ANSWER_SECONDS) is not None
+
+    def _ask(self, path: str, body: Any, seconds: float) -> Any:
+        """The answer of the server as JSON; None: it has none yet.
+
+        Raises:
+            ModelError: it asks for a key.
+        """
+        headers = {"Content-Type": "application/json"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data, headers)
+        try:
+            with self._opener.open(request, timeout=seconds) as reply:
+                return json.loads(reply.read(LARGEST_REPLY))
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in REFUSES:
+                self._fail(
+                    f"refuses the question with status {error.code}. If it asks for a key, name "
+                    "the environment variable that holds it by player.endpoint.api_key_variable"
+                )
+            # It understood the question, and this one does not suit it.
+            return {} if error.code in (400, 422) else None
+        except (OSError, HTTPException, ValueError):
+            return None
+
     def _last_lines(self, count: int = LOG_LINES) -> str:
-        size = self._log.seek(0, 2)
-        self._log.seek(max(0, size - LOG_BYTES))
-        text = visible(self._log.read().decode(errors="replace")).rstrip()
-        return "\n".join(text.splitlines()[-count:]) or "(nothing)"
+        # The server writes at the offset of this file, which reading must not move.
+        number = self._log.fileno()
+        start = max(0, os.fstat(number).st_size - LOG_BYTES)
+        text = os.pread(number, LOG_BYTES, start).decode(errors="replace")
+        # A bar is printed over itself.
+        lines = [visible(line) for line in re.split(r"[\r\n]+", text) if line.strip()]
+        return "\n".join(line[-LOG_COLUMNS:] for line in lines[-count:]) or "(nothing)"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ def options_of(given: Sequence[str], recipe: Path | None) -> dict[str, Any]:
     return {"arms": arms} | ({} if "reference" in stated else {"reference": next(iter(results))})
 
 
+def unused_names(names: Iterable[str]) -> Iterator[str]:
+    """The names, with a number where one was there before."""
+    seen: set[str] = set()
+    for name in names:
+        number, free = 2, name
+        while free in seen:
+            number, free = number + 1, f"{name}-{number}"
+        seen.add(free)
+        yield free
+
+
 def require_one_recipe(words: Sequence[str]) -> None:
     """Say how several files are compared, which look like two recipes.
 
@@ -47,7 +59,11 @@ def require_one_recipe(words: Sequence[str]) -> None:
     """
     paths = [word for word in words if "=" not in word]
     if len(paths) > 1:
-        arms = " ".join(f"--results {Path(path).stem or 'arm'}={path}" for path in paths)
+        names = unused_names(Path(path).stem or "arm" for path in paths)
+        arms = " ".join(
+            f"--results {shlex.quote(f'{name}={path}')}"
+            for name, path in zip(names, paths, strict=True)
+        )
         raise ConfigError(
             f"{len(paths)} files are given, expected one recipe. To compare the results in them, "
             f"name an arm for each: atlas report {arms} --out RUN"
