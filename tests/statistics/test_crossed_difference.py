@@ -264,3 +264,21 @@ def test_runs_without_a_task_in_common_say_nothing_about_seeds() -> None:
     seeds = estimate_seed_variance([chained])
     assert seeds is not None
     assert seeds.degrees == 2
+    # Two pairs of runs that share no task: each says something, but nothing of the other.
+    half = [math.nan] * 2
+    pairs = [[1.0, 0.0, *half], [0.0, 0.0, *half], [*half, 1.0, 1.0], [*half, 0.0, 1.0]]
+    seeds = estimate_seed_variance([pairs])
+    assert seeds is not None
+    assert seeds.degrees == 2
+
+
+def test_a_run_with_hardly_an_episode_changes_little_of_what_is_known_about_seeds() -> None:
+    draw = np.random.default_rng(6)
+    for _ in range(20):
+        runs = (draw.random((5, 200)) < 0.4).astype(float)
+        runs[4, 1:] = np.nan
+        few, without = estimate_seed_variance([runs]), estimate_seed_variance([runs[:4]])
+        assert few is not None
+        assert without is not None
+        assert few.seed_sd == pytest.approx(without.seed_sd, abs=0.005)
+        assert few.degrees <= without.degrees

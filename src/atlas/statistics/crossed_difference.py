@@ -287,34 +287,76 @@ def _scale(runs: Floats, weights: Floats) -> float:
 def _seeds_of(values: Floats, strata: Ints) -> ArmSeeds | None:
     """S and E of one arm [R, T]; None for a single run, and without a task that two runs played.
 
-    Both are means over pairs of runs, each on the tasks that both played: half the square of the
-    difference of the means, and half the variance of the difference that its tasks explain. If
-    every run played every task, S is the variance of the means of runs, and E the usual mean square
-    within. If not, few tasks are common to all runs, but many to two.
+    Both are means over pairs of runs, each on the tasks that both played, weighted by their number:
+    half the square of the difference of the means, and half the variance of the difference that its
+    tasks explain. If every run played every task, S is the variance of the means of runs, and E the
+    usual mean square within. If not, few tasks are common to all runs, but many to two.
     """
     valid = ~np.isnan(values)
-    squares, noises = [], []
-    paired: set[int] = set()
+    pairs = []
     for first, second in combinations(range(len(values)), 2):
         both = valid[first] & valid[second]
-        if not both.any():
-            continue
-        paired |= {first, second}
-        found = values[first, both] - values[second, both]
-        own = np.unique(strata[both], return_inverse=True)[1]
-        squares.append(float(stratum_weights(own) @ found) ** 2 / 2)
-        noises.append(_noise_of(found, own) / 2)
-    if not squares:
+        if both.any():
+            own = np.unique(strata[both], return_inverse=True)[1]
+            pairs.append(_compare_pair(first, second, values[:, both], own))
+    # A pair whose tasks do not tell their noise says nothing, unless it is so with all.
+    pairs = [pair for pair in pairs if pair.free > 0] or pairs
+    if not pairs:
         return None
-    square, noise = float(np.mean(squares)), float(np.mean(noises))
+    weights = np.array([pair.num_tasks for pair in pairs], dtype=float)
+    square = float(np.average([pair.square for pair in pairs], weights=weights))
+    noise = float(np.average([pair.noise for pair in pairs], weights=weights))
     # A mean over all tasks of a run has less noise than one over those that two runs share.
-    full = noise * _mean_share(valid, strata)
+    full = noise * _mean_share(valid, strata, pairs, weights)
     return ArmSeeds(
         variance=max(square - noise + full, square * full / noise) if noise else square,
         noise=full,
-        degrees=len(paired) - 1,
+        degrees=_degrees(pairs, weights),
         scale=_scale(values, stratum_weights(strata)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two runs on the tasks that both played, with half of what their difference shows."""
+
+    runs: tuple[int, int]
+    num_tasks: int
+    free: int
+    square: float
+    noise: float
+    tasks_noise: float
+
+
+def _compare_pair(first: int, second: int, values: Floats, strata: Ints) -> _Pair:
+    found = values[first] - values[second]
+    sizes = np.bincount(strata)
+    return _Pair(
+        runs=(first, second),
+        num_tasks=found.size,
+        free=int((sizes - 1).sum()),
+        square=float(stratum_weights(strata) @ found) ** 2 / 2,
+        noise=_noise_of(found, strata) / 2,
+        tasks_noise=_noise_of_sizes(sizes),
+    )
+
+
+def _degrees(pairs: Sequence[_Pair], weights: Floats) -> int:
+    """How many runs beyond the first of each connected group, fewer where some pairs count more."""
+    group = {run: run for pair in pairs for run in pair.runs}
+
+    def root(run: int) -> int:
+        while group[run] != run:
+            run = group[run]
+        return run
+
+    joins = 0
+    for pair in pairs:
+        first, second = map(root, pair.runs)
+        joins += first != second
+        group[first] = second
+    even = float(weights.sum() ** 2 / (weights**2).sum()) / len(pairs)
+    return max(1, round(joins * even))
 
 
 def _noise_of(found: Floats, strata: Ints) -> float:
@@ -331,18 +373,22 @@ def _noise_of(found: Floats, strata: Ints) -> float:
     return float((each / sizes).sum()) / len(sizes) ** 2
 
 
-def _mean_share(valid: NDArray[np.bool_], strata: Ints) -> float:
+def _noise_of_sizes(sizes: Ints) -> float:
+    """The noise of a mean over strata of these sizes, if the variance within them is 1."""
+    sizes = sizes[sizes > 0]
+    return float((1 / sizes).sum()) / len(sizes) ** 2
+
+
+def _mean_share(
+    valid: NDArray[np.bool_], strata: Ints, pairs: Sequence[_Pair], weights: Floats
+) -> float:
     """How much less noise a run's mean over all its tasks has than one over a pair's, 1 or less.
 
-    With the variance within strata alike, the noise is the sum of 1/n over strata.
+    The variance within strata is taken as alike.
     """
-    num_strata = int(strata.max()) + 1
-
-    def noise(played: NDArray[np.bool_]) -> float:
-        sizes = np.bincount(strata[played], minlength=num_strata)
-        sizes = sizes[sizes > 0]
-        return float((1 / sizes).sum()) / len(sizes) ** 2
-
-    runs = [noise(row) for row in valid if row.any()]
-    pairs = [noise(one & other) for one, other in combinations(valid, 2) if (one & other).any()]
-    return min(1.0, float(np.mean(runs) / np.mean(pairs)))
+    played = {run for pair in pairs for run in pair.runs}
+    runs = [_noise_of_sizes(np.bincount(strata[valid[run]])) for run in sorted(played)]
+    sizes = valid[sorted(played)].sum(axis=1)
+    own = float(np.average(runs, weights=sizes))
+    shared = float(np.average([pair.tasks_noise for pair in pairs], weights=weights))
+    return min(1.0, own / shared)
