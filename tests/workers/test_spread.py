@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from atlas.errors import RunError
+from atlas.errors import ModelError, ProgramError, RunError
 from atlas.workers.spread import spread
 
 
@@ -45,6 +45,25 @@ def test_every_job_is_done_once_and_what_a_worker_opened_is_closed(
 def test_a_worker_that_was_killed_ends_the_run_with_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="Run the command again with fewer workers"):
         list(spread(partial(open_squarer, tmp_path), [1, -1, 2], 2))
+
+
+@contextmanager
+def open_nothing(error: Exception) -> Iterator[Callable[[int], int]]:
+    raise error
+    yield square
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize(
+    "error", [ProgramError("vllm", "Install it."), ModelError("no such model"), KeyError("name")]
+)
+def test_what_opening_a_worker_raised_is_raised_as_it_is(
+    capfd: pytest.CaptureFixture[str], error: Exception, num_workers: int
+) -> None:
+    with pytest.raises(type(error)) as caught:
+        list(spread(partial(open_nothing, error), [1, 2, 3], num_workers))
+    assert str(caught.value) == str(error)
+    assert "initializer" not in capfd.readouterr().err
 
 
 @contextmanager

@@ -31,6 +31,8 @@ Work = Callable[[JobT], ResultT]
 OpenWorker = Callable[[], AbstractContextManager[Work[JobT, ResultT]]]
 
 _work: Work[Any, Any] | None = None
+# Why this worker could not be opened.
+_fault: Exception | None = None
 
 
 def spread(
@@ -45,6 +47,7 @@ def spread(
 
     Raises:
         RunError: a worker process was killed.
+        Exception: what opening a worker, or a job, raised.
     """
     if isinstance(workers, RayConfig):
         yield from spread_over_ray(open_worker, jobs, workers)
@@ -83,20 +86,27 @@ def spread(
 
 
 def _open_in_process(open_worker: OpenWorker[Any, Any]) -> None:
-    global _work
+    global _work, _fault
     leave_with_parent()
     stop_jobs_when_told()
     stack = ExitStack()
     # The context is left when the process ends: a child of multiprocessing skips atexit.
     multiprocessing.util.Finalize(None, stack.close, exitpriority=10)
-    with suppress(KeyboardInterrupt), work_until_told():
-        _work = stack.enter_context(open_worker())
+    try:
+        with suppress(KeyboardInterrupt), work_until_told():
+            _work = stack.enter_context(open_worker())
+    except Exception as error:
+        # Its first job raises it, in the process that asked for the job. An initializer that raises
+        # breaks the pool, and only its traceback says why.
+        _fault = error
 
 
 def _do_in_process(job: Any) -> Any:
     # Nobody reads the result of a job that was waiting when the work was stopped.
     if is_told_to_stop():
         return None
+    if _fault is not None:
+        raise _fault
     assert _work is not None
     with work_until_told():
         return _work(job)
