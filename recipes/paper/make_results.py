@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError
-from atlas.presenting.wording import DASH, p_text, percent, percent_interval, points_interval
+from atlas.presenting.wording import (
+    DASH,
+    p_text,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+)
 from atlas.reporting.claims.registrations import design_digest
 from atlas.reporting.claims.verdicts import difference_text, plain_points, split_label
 from atlas.reporting.claims.words import claim_text
@@ -120,7 +127,7 @@ def compared(report: Report, row: ArmComparison | None) -> str:
     difference = row.success_difference
     shown = DASH
     if difference.value is not None:
-        shown = f"{100 * difference.value:+.1f} {points_interval(difference)}".strip()
+        shown = f"{points(difference)} {points_interval(difference)}".strip()
     power = plain_points(row.minimum_detectable) or DASH
     return f"{shown} | {p_text(row.p_adjusted)} | {claim_text(row, report)} | {power} |"
 
