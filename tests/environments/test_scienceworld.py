@@ -360,26 +360,19 @@ def test_a_task_of_another_world_is_an_error_that_says_so() -> None:
     environment.close()
 
 
-@pytest.mark.parametrize(
-    ("action", "is_invalid"),
-    [
-        ("go to kitchen", True),
-        ("close door to kitchen", True),
-        ("move agent to hallway", True),
-        ("activate air", True),
-        ("connect air to air", True),
-        ("drop air", True),
-        ("look around", False),
-        ("look at picture", False),
-        ("wait1", False),
-        ("inventory", False),
-    ],
-)
-def test_an_action_that_is_not_possible_now_is_flagged(action: str, is_invalid: bool) -> None:
+def test_an_action_that_is_not_possible_now_is_flagged() -> None:
+    impossible = (
+        *("go to kitchen", "close door to kitchen", "move agent to hallway", "activate air"),
+        *("connect air to air", "drop air"),
+    )
+    possible = ("look around", "look at picture", "wait1", "inventory")
+    # Another process for each action would take most of the time.
     world = make_world("scienceworld")
-    world.reset(Task(id="scienceworld/find-living-thing/plain/0", environment="scienceworld"))
-    result = world.step(act(action))
-    assert result.is_invalid is is_invalid, result.observation[0].content
-    assert not world.step(act("open door to kitchen")).is_invalid
-    assert world.step(act("open door to kitchen")).is_invalid
+    task = Task(id="scienceworld/find-living-thing/plain/0", environment="scienceworld")
+    for action in (*impossible, *possible):
+        world.reset(task)
+        result = world.step(act(action))
+        assert result.is_invalid is (action in impossible), (action, result.observation[0].content)
+        assert not world.step(act("open door to kitchen")).is_invalid
+        assert world.step(act("open door to kitchen")).is_invalid
     world.close()

@@ -99,6 +99,7 @@ def test_the_critical_arm_asks_the_oracle_when_the_recipe_names_an_endpoint(
     )
 
 
+@pytest.mark.slow
 def test_side_by_side_the_stages_make_the_same_bytes(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -36,9 +36,18 @@ def rows(run: Path, name: str) -> list[float]:
     return [row[name] for row in map(json.loads, lines) if name in row]
 
 
-@pytest.mark.parametrize("normalizer", ["tokens", "steps", "trajectories"])
+SCORES = [[1e-250, 1e-50, 1e-40, 1.0, 1e30, 1e40], [1e-50] * 6, [-1e-60, -1.0, -1e-45] * 2]
+NORMALIZERS = ["tokens", "steps", "trajectories"]
+
+
 @pytest.mark.parametrize(
-    "scores", [[1e-250, 1e-50, 1e-40, 1.0, 1e30, 1e40], [1e-50] * 6, [-1e-60, -1.0, -1e-45] * 2]
+    ("normalizer", "scores"),
+    [
+        # Each of both in the fast tier, all pairs in the slow one.
+        pytest.param(name, scores, marks=() if at == place else pytest.mark.slow)
+        for at, name in enumerate(NORMALIZERS)
+        for place, scores in enumerate(SCORES)
+    ],
 )
 def test_an_optimizer_step_is_the_same_however_small_its_weights_are_beside_others(
     tiny_model_folder: Path, tmp_path: Path, normalizer: str, scores: list[float]

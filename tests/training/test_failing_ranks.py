@@ -30,7 +30,7 @@ slow = pytest.mark.slow
         pytest.param("pass,01,bug", marks=slow),
         pytest.param("held_out,1,error", marks=slow),
         pytest.param("state,0,kill", marks=slow),
-        "save,0,kill",
+        pytest.param("save,0,kill", marks=slow),
     ],
 )
 def test_a_rank_that_fails_ends_all_with_one_message(

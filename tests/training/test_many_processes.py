@@ -68,6 +68,7 @@ def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
 def test_an_error_in_the_middle_leaves_no_threads(inputs: list[str], tmp_path: Path) -> None:
     process = start(inputs, tmp_path / "run", 2, "learning_rate=1e30", "max_grad_norm=1e30")
     output, errors = wait_for(process)

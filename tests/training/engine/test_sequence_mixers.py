@@ -66,7 +66,12 @@ HYBRIDS = {
         vocab_size=120, hidden_size=32, n_layer=2, n_head=4, hidden_dropout=0.0
     ),
 }
-names = pytest.mark.parametrize("name", HYBRIDS)
+# Falcon-H1 has the same state space, beside attention.
+SLOW = ("a state space",)
+names = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in HYBRIDS],
+)
 
 
 def fresh(name: str) -> Any:

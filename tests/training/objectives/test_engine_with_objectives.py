@@ -141,7 +141,14 @@ def test_every_choice_of_parts_has_the_loss_and_gradients_of_the_reference(
 
 
 @names
-@pytest.mark.parametrize("family", ["llama", "gemma2", "phi"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param("llama", marks=pytest.mark.slow),
+        "gemma2",
+        pytest.param("phi", marks=pytest.mark.slow),
+    ],
+)
 def test_other_families_have_them_too(name: str, family: str) -> None:
     model, base, plain = trained(family)
     examples = with_base_log_probs(plain, signed(nested_examples()))
@@ -152,7 +159,9 @@ def test_other_families_have_them_too(name: str, family: str) -> None:
 
 
 @names
-@pytest.mark.parametrize("parts", [PARTS, PARTS[:1], ()], ids=len)
+@pytest.mark.parametrize(
+    "parts", [PARTS, pytest.param(PARTS[:1], marks=pytest.mark.slow), ()], ids=len
+)
 def test_neither_many_micro_batches_nor_gradient_checkpointing_changes_them(
     name: str, parts: Sequence[str]
 ) -> None:
