@@ -75,7 +75,7 @@ def test_a_server_that_lists_nothing_or_is_not_there_is_named(
 
 
 def test_another_player_or_two_addresses_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--player local has no server"):
+    with pytest.raises(ConfigError, match="--player local does not play at an address"):
         at_server("m", "local", "http://127.0.0.1:9/v1", None)
     with pytest.raises(ConfigError, match="are addresses"):
         at_server("http://127.0.0.1:9/v1", None, "http://127.0.0.1:9/v1", None)

@@ -95,6 +95,7 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_to_the_same_losses(
     )
 
 
+@pytest.mark.slow
 def test_two_nodes_on_one_machine_train_as_two_processes_do(
     inputs: list[str], tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_state_of_a_sharded_training_is_refused_if_a_tensor_is_not_the_saved_o
     assert "model.norm.weight" in errors
 
 
+@pytest.mark.slow
 def test_a_cpu_training_that_asks_for_shards_says_that_there_are_none(
     inputs: list[str], tmp_path: Path
 ) -> None:

@@ -114,7 +114,8 @@ def test_an_unusable_proxy_is_reported_before_anything_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "ftp://me:s3cret@127.0.0.1:1")
-    [answer] = ask(OPENAI, "http://127.0.0.1:1/v1", tmp_path, ["a"])
+    # An address for documentation (RFC 5737): a server on this machine needs no proxy.
+    [answer] = ask(OPENAI, "http://192.0.2.1:1/v1", tmp_path, ["a"])
     assert type(answer) is ModelError
     assert "the proxy ftp://[login]@127.0.0.1:1 is not supported" in str(answer)
     assert "s3cret" not in str(answer)
