@@ -1,4 +1,4 @@
-"""A server of one model, as a process of its own: `command -> address`, until it is stopped."""
+"""A server of one model, in a separate process: `command -> address`, until it is stopped."""
 
 from __future__ import annotations
 

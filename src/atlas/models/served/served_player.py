@@ -44,7 +44,7 @@ INSTALL = (
 
 
 class ServedEndpoint(Endpoint):
-    """How a server of one's own is asked."""
+    """How a server that atlas started is asked."""
 
     api_key_variable: Annotated[str | None, SPEED_ONLY] = Field(
         default="ATLAS_SERVER_KEY",
