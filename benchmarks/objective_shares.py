@@ -25,7 +25,8 @@ import torch
 from objective_training import make_runs
 
 from atlas.kinds import Choice
-from atlas.models.local.load import dtype_name, load_model, load_renderer, locate_model
+from atlas.models.local.load import load_model, load_renderer, locate_model
+from atlas.models.local.precision import dtype_name
 from atlas.store.readers import read_selected
 from atlas.training.config import TrainConfig
 from atlas.training.examples import TrainingExample, build_examples

@@ -17,8 +17,8 @@ import numpy as np
 from atlas.config import check_config
 from atlas.errors import DataError
 from atlas.kinds import Choice
-from atlas.models.local.load import Precision
 from atlas.models.local.log_probabilities import LocalScorer, load_scorer
+from atlas.models.local.precision import Precision
 from atlas.models.local.step_tokens import StepTokens
 from atlas.records import Trajectory
 from atlas.selection.select_steps import SelectConfig

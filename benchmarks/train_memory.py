@@ -85,7 +85,7 @@ def run(case: Case, model: str | None, folder: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     import transformers
 
-    from atlas.models.local.load import resolve_precision
+    from atlas.models.local.precision import resolve_precision
     from atlas.training.config import TrainConfig
     from atlas.training.costs import estimate_memory
     from atlas.training.model_shape import measure_shape

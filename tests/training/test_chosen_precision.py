@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+from atlas.models.local import precision as local_precision
 from atlas.training import chosen_precision
 from atlas.training.chosen_precision import choose_precision, keep_precision
 from atlas.training.train_agent import train_agent
@@ -33,10 +34,23 @@ def test_auto_is_bf16_where_a_layer_is_faster_by_the_factor(
     assert f"{fp32:.3f} s in fp32 and 1.000 s in bf16" in str(found.reason)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_given_precision_is_not_timed(tiny_model_folder: Path, precision: str) -> None:
-    found = choose_precision(quick(tiny_model_folder, precision=precision), "nowhere")
-    assert (found.precision, found.reason) == (precision, None)
+@pytest.mark.parametrize("given", ["fp32", "bf16"])
+def test_a_given_precision_needs_no_timed_layer(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, given: str
+) -> None:
+    monkeypatch.setattr(local_precision, "_slower_in_bf16", lambda: 0.5)
+    found = choose_precision(quick(tiny_model_folder, precision=given), "nowhere")
+    assert (found.precision, found.reason) == (given, None)
+
+
+def test_bf16_on_a_cpu_that_emulates_it_is_kept_and_the_reason_says_what_it_costs(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path
+) -> None:
+    monkeypatch.setattr(local_precision, "_slower_in_bf16", lambda: 67.2)
+    found = choose_precision(quick(tiny_model_folder, precision="bf16"), "nowhere")
+    assert found.precision == "bf16"
+    assert "takes 67 times as long as in fp32" in str(found.reason)
+    assert "precision=fp32" in str(found.reason)
 
 
 def test_a_layer_is_timed_without_a_change_of_the_random_numbers(

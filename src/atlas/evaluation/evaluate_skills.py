@@ -17,15 +17,8 @@ from pydantic import Field
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config, StrPath
 from atlas.errors import AtlasError, ConfigError, DependencyError, RunError
-from atlas.models.local.load import (
-    Precision,
-    default_device,
-    dtype_name,
-    load_model,
-    load_tokenizer,
-    locate_model,
-    model_input,
-)
+from atlas.models.local.load import load_model, load_tokenizer, locate_model, model_input
+from atlas.models.local.precision import Precision, default_device, dtype_name
 from atlas.records import Record
 from atlas.shipped import shipped
 from atlas.statistics.checkpoint_difference import checkpoint_difference

@@ -19,13 +19,8 @@ from pydantic import Field, model_validator
 from atlas.config import BY_CONTENT, Config
 from atlas.errors import DataError, DependencyError, ModelError
 from atlas.models.endpoints.endpoint import Endpoint
-from atlas.models.local.load import (
-    Precision,
-    load_renderer,
-    locate_model,
-    model_input,
-    rendering_inputs,
-)
+from atlas.models.local.load import load_renderer, locate_model, model_input, rendering_inputs
+from atlas.models.local.precision import Precision
 from atlas.records import Problem, Trajectory, Usage
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.rendering.tool_schemas import TOOLS_HELP, read_tools, with_tools

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atlas.errors import first_line
-from atlas.models.local.load import default_device, read_config, resolve_precision
+from atlas.models.local.load import read_config
+from atlas.models.local.precision import default_device, note_of_slow_precision, resolve_precision
 from atlas.store.run_folders import CHOICE_SUFFIX
 from atlas.training.config import TrainConfig
 from atlas.training.kept_choice import KeptChoice
@@ -36,7 +37,8 @@ class ChosenPrecision:
     """A precision and how it was chosen.
 
     Attributes:
-        reason: for people; None: the config or the kind of device sets the precision.
+        reason: for people; None: the config or the kind of device sets the precision, and nothing
+            speaks against it.
     """
 
     precision: Literal["fp32", "bf16"]
@@ -66,7 +68,8 @@ def keep_precision(
 def choose_precision(config: TrainConfig, location: str) -> ChosenPrecision:
     """What the config asks for; for `auto` on a CPU, what a short pass shows to be faster."""
     if config.precision != "auto" or default_device() != "cpu":
-        return ChosenPrecision(resolve_precision(config.precision))
+        note = note_of_slow_precision(config.precision)
+        return ChosenPrecision(resolve_precision(config.precision), note)
     import torch
 
     try:

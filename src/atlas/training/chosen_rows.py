@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from atlas.models.local.load import default_device
+from atlas.models.local.precision import default_device
 from atlas.store.manifests import MANIFEST_FILE, parse_manifest
 from atlas.store.run_folders import CHOICE_SUFFIX
 from atlas.training.available_memory import available_memory

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config
 from atlas.kinds import Choice
-from atlas.models.local.load import Precision
+from atlas.models.local.precision import Precision
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.rendering.tool_schemas import TOOLS_HELP
 from atlas.rendering.truncation import Truncation

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.models.local.load import default_device
+from atlas.models.local.precision import default_device
 from atlas.training.config import TrainConfig
 from atlas.training.engine.micro_batches import cut_into_micro_batches
 from atlas.training.engine.packed_rows import PackedRow, count_row_tokens, pack_row

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlas.models.local.load import default_device
+from atlas.models.local.precision import default_device
 from atlas.training.ranks import Ranks
 
 

@@ -11,12 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import ConfigError, ModelError
-from atlas.models.local.load import (
-    default_device,
-    import_transformers,
-    load_model,
-    locate_model,
-)
+from atlas.models.local.load import import_transformers, load_model, locate_model
+from atlas.models.local.precision import default_device
 from atlas.terminal.progress import Bar, say, show_progress
 from atlas.training.checkpoint import RESUME_FOLDER, full_disk_is_an_os_error, newest_state
 from atlas.training.chosen_precision import keep_precision

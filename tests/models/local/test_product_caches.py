@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from atlas.models.local.load import CACHED_PRODUCTS, PRODUCT_CACHES
+from atlas.models.local.precision import CACHED_PRODUCTS, PRODUCT_CACHES
 from atlas.training.engine.product_attention import _has_products
 
 # Megabytes by which a process grows over products of 600 new shapes, after the caches are full.

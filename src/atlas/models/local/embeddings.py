@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from atlas.errors import ModelError
 from atlas.models.local.hub import is_only_cached
 from atlas.models.local.load import (
-    Precision,
-    default_device,
-    dtype_name,
     import_transformers,
     load_model,
     load_tokenizer,
     loading_fault,
     locate_model,
 )
+from atlas.models.local.precision import Precision, default_device, dtype_name
 
 # Maximum tokens of a text, if the limits of model and tokenizer are not lower.
 MAX_TOKENS = 512

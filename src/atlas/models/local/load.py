@@ -7,26 +7,24 @@ part.
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from atlas.errors import DependencyError, ModelError, first_line
 from atlas.models.local.adapters import ADAPTER_FILE, read_adapter
 from atlas.models.local.hub import is_only_cached
+from atlas.models.local.precision import bound_product_caches, default_device
 from atlas.rendering.chat_templates.stock import STOCK, set_chat_template, template_digest
 from atlas.rendering.renderer import Renderer
 from atlas.rendering.tool_schemas import read_tools
 from atlas.shipped import shipped
 from atlas.store.record_files import file_digest
 from atlas.store.run_folders import MANIFEST_FILE, Input, read_manifest, relative_path, run_input
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 CHECKPOINT_FOLDER = "checkpoint"
 # The files of the processor that prepares images for a vision model.
@@ -37,13 +35,6 @@ PROCESSOR_FILES = (
 )
 # Endings of the files that hold weights, settings and tokenizers.
 MODEL_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
-
-# In bf16 on a CPU, oneDNN and PyTorch's layer above it each keep code for the last 1,024 shapes of
-# products, half a megabyte each: sequences of new lengths would fill them. Their environment
-# variables are read at the first product of the process. A training pass of SmolLM2 over 8,192
-# tokens has about 200 shapes.
-PRODUCT_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-CACHED_PRODUCTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,32 +307,10 @@ def quiet_peft() -> Iterator[None]:
         yield
 
 
-def default_device() -> str:
-    """The first GPU, or the CPU."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def resolve_precision(precision: Precision) -> Literal["fp32", "bf16"]:
-    """`auto` is bf16 on a GPU that supports it, else fp32 (many CPUs emulate bf16 slowly)."""
-    import torch
-
-    if precision != "auto":
-        return precision
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-
-
-def dtype_name(precision: Precision) -> str:
-    """The name of the torch dtype of a precision."""
-    return "bfloat16" if resolve_precision(precision) == "bf16" else "float32"
-
-
 def import_transformers() -> Any:
     """Import transformers, without its log and progress bars, and bound the caches of products."""
     # Every use of a model begins here. The first product of the process may be of another stage.
-    for cache in PRODUCT_CACHES:
-        os.environ.setdefault(cache, str(CACHED_PRODUCTS))
+    bound_product_caches()
     try:
         import transformers
     except ImportError:

@@ -9,14 +9,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from atlas.config import BY_CONTENT, SPEED_ONLY, Config
-from atlas.models.local.load import (
-    Precision,
-    dtype_name,
-    load_model,
-    load_renderer,
-    locate_model,
-    model_input,
-)
+from atlas.models.local.load import load_model, load_renderer, locate_model, model_input
+from atlas.models.local.precision import Precision, dtype_name
 from atlas.rendering.chat_templates.stock import CHAT_TEMPLATE_HELP
 from atlas.store.run_folders import Input
 from atlas.terminal.progress import say

@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atlas.errors import DataError
-from atlas.models.local.load import (
-    Precision,
-    dtype_name,
-    load_model,
-    load_renderer,
-    locate_model,
-)
+from atlas.models.local.load import load_model, load_renderer, locate_model
+from atlas.models.local.precision import Precision, dtype_name
 from atlas.models.local.step_tokens import (
     Measured,
     ScoringPrompt,

@@ -20,7 +20,8 @@ from pydantic import Field
 
 from atlas.config import BY_CONTENT, Config, StrPath
 from atlas.errors import DataError
-from atlas.models.local.load import Precision, model_input
+from atlas.models.local.load import model_input
+from atlas.models.local.precision import Precision
 from atlas.records import Problem, Selection, Trajectory
 from atlas.selection.learned.fit_regression import FOLDS, fit_regression, split_folds
 from atlas.selection.learned.measure_quality import LabeledTrajectory, measure_quality

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from atlas.config import BY_CONTENT, Config
-from atlas.models.local.load import Precision, model_input
+from atlas.models.local.load import model_input
+from atlas.models.local.precision import Precision
 from atlas.records import CriticalStep, Selection, Trajectory
 from atlas.selection.selectors.base import PRECISIONS, SelectorBase, SelectorContext
 from atlas.selection.text_features import feature_extraction, join_texts

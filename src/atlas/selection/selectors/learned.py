@@ -15,7 +15,8 @@ from pydantic import Field
 
 from atlas.config import BY_CONTENT, Config
 from atlas.errors import ConfigError, ModelError
-from atlas.models.local.load import Precision, model_input
+from atlas.models.local.load import model_input
+from atlas.models.local.precision import Precision
 from atlas.records import Trajectory
 from atlas.selection.learned.model import MODEL_FILE, LearnedModel, StepScorer, read_model
 from atlas.selection.learned.step_embeddings import Embeds
