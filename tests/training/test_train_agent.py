@@ -23,7 +23,7 @@ from atlas.store.readers import read_selected, read_selections, read_trajectorie
 from atlas.store.run_folders import read_manifest
 from atlas.training.engine.exact_engine import PARTS
 from atlas.training.examples import build_examples
-from atlas.training.train_agent import LoraConfig, train_agent
+from atlas.training.train_agent import LoraConfig, TrainConfig, train_agent
 from tests.conftest import make_trajectory
 from tests.parse_counts import count_parses
 from tests.run_folders import write_selections
@@ -33,11 +33,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from atlas.training.train_agent import TrainConfig, train_agent
-model, trajectories, selection, out, kl_weight = sys.argv[1:]
-config = TrainConfig(
-    model=model, epochs=12, batch_size=4, micro_batch_size=2, learning_rate=1e-3, save_every=3,
-    kl_weight=kl_weight, loss_normalizer="tokens" if kl_weight == "0" else "trajectories",
-)
+config, trajectories, selection, out = sys.argv[1:]
+config = TrainConfig.model_validate_json(config)
 train_agent(config, Path(trajectories), Path(selection), Path(out))
 """
 
@@ -233,28 +230,26 @@ def test_bf16_trains_to_nearly_the_same_losses(
     assert losses(tmp_path / "bf16") == pytest.approx(losses(trained), rel=0.01)
 
 
-@pytest.mark.parametrize("kl_weight", ["0", pytest.param("0.5", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kl_weight", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_to_the_same_losses(
-    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, kl_weight: str
+    runs: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, kl_weight: float
 ) -> None:
     script = tmp_path / "train_script.py"
     script.write_text(SCRIPT)
-
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        command = [
-            sys.executable,
-            str(script),
-            str(tiny_model_folder),
-            str(runs[0]),
-            str(runs[1]),
-            str(out),
-            kl_weight,
-        ]
-        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
-
+    config = TrainConfig(
+        model=str(tiny_model_folder),
+        epochs=12,
+        batch_size=4,
+        micro_batch_size=2,
+        learning_rate=1e-3,
+        save_every=3,
+        kl_weight=kl_weight,
+        loss_normalizer="trajectories" if kl_weight else "tokens",
+    )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole).wait() == 0
-    process = start(killed)
+    train_agent(config, *runs, whole)
+    given = [config.model_dump_json(), *map(str, runs), str(killed)]
+    process = subprocess.Popen([sys.executable, str(script), *given], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(killed.glob("resume.partial/checkpoint-*/trainer_state.json")):
         assert process.poll() is None, "it ended before it could be killed"
@@ -263,7 +258,7 @@ def test_a_killed_run_goes_on_to_the_same_losses(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert read_status(killed) == "running"
-    assert start(killed).wait() == 0
+    train_agent(config, *runs, killed)
     assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert (killed / "checkpoint/model.safetensors").read_bytes() == (
         whole / "checkpoint/model.safetensors"

@@ -88,25 +88,21 @@ def test_a_script_gets_the_step_and_an_undo_the_step_that_it_changed(viewer: Vie
     assert viewer.post("/labels/undo", **place).status == 303
 
 
-@pytest.mark.parametrize(
-    ("form", "words"),
-    [
-        ({"step": 5, "type": "critical"}, "expected 0 to 4"),
-        ({"step": "x", "type": "critical"}, "whole number"),
-        ({"step": 1, "type": "bad<script>"}, "is not known"),
-        ({"step": 1, "type": "critical", "confidence": 7}, "from 0 to 1"),
-        ({"step": 1, "type": "critical", "id": "missing"}, "no trajectory"),
-        ({"step": 1, "type": "critical", "source": "missing"}, "no run has the key"),
-    ],
-)
-def test_a_wrong_form_changes_nothing_and_says_why(
-    viewer: Viewer, labels: Path, form: dict[str, object], words: str
-) -> None:
-    answer = viewer.post("/labels/set", **{"source": key_of(viewer), "id": "t/a", **form})
-    assert answer.status in (400, 404)
-    assert words in answer.text
-    assert "<script>" not in answer.text.split("<main")[1]
-    assert LabelStore(labels).history() == ()
+def test_a_wrong_form_changes_nothing_and_says_why(viewer: Viewer, labels: Path) -> None:
+    right = {"source": key_of(viewer), "id": "t/a", "step": 1, "type": "critical"}
+    for wrong, words in (
+        ({"step": 5}, "expected 0 to 4"),
+        ({"step": "x"}, "whole number"),
+        ({"type": "bad<script>"}, "is not known"),
+        ({"confidence": 7}, "from 0 to 1"),
+        ({"id": "missing"}, "no trajectory"),
+        ({"source": "missing"}, "no run has the key"),
+    ):
+        answer = viewer.post("/labels/set", **{**right, **wrong})
+        assert answer.status in (400, 404), wrong
+        assert words in answer.text, wrong
+        assert "<script>" not in answer.text.split("<main")[1], wrong
+        assert LabelStore(labels).history() == (), wrong
 
 
 def test_kill_9_right_after_the_answer_loses_nothing(
@@ -221,18 +217,16 @@ def test_labels_become_what_every_command_takes(
     assert "exists already" in again.text
 
 
-@pytest.mark.parametrize("name", ["../out", "a/b", "", " ", "..", "-x", "x\n"])
-def test_a_selection_is_written_beside_the_labels_only(
-    viewer: Viewer, tmp_path: Path, name: str
-) -> None:
+def test_a_selection_is_written_beside_the_labels_only(viewer: Viewer, tmp_path: Path) -> None:
     source = key_of(viewer)
     viewer.post("/labels/set", source=source, id="t/a", step=1, type="critical")
-    before = sorted(tmp_path.rglob("*.jsonl"))
-    answer = viewer.post("/labels/selection", source=source, name=name, ratio="1")
-    assert answer.status in (303, 400)
-    if answer.status == 303:
-        # Blanks around a name are left out.
-        assert name.strip()
-        assert (tmp_path / name.strip()).is_dir()
-    else:
-        assert sorted(tmp_path.rglob("*.jsonl")) == before
+    for name in ("../out", "a/b", "", " ", "..", "-x", "x\n"):
+        before = sorted(tmp_path.rglob("*.jsonl"))
+        answer = viewer.post("/labels/selection", source=source, name=name, ratio="1")
+        assert answer.status in (303, 400), name
+        if answer.status == 303:
+            # Blanks around a name are left out.
+            assert name.strip()
+            assert (tmp_path / name.strip()).is_dir()
+        else:
+            assert sorted(tmp_path.rglob("*.jsonl")) == before, name
