@@ -9,6 +9,7 @@ reader to some of the same questions. Nothing is asked, and no server is needed.
 
     OUT/all              all trajectories of the files that have answers
     OUT/labeled          those with an answer
+    OUT/babyai …         the same for each file
     OUT/oracle.jsonl     the answers, for `{name: oracle, model: …, answers: OUT/oracle.jsonl}`
     OUT/second.jsonl     the answers of the second reader
     OUT/learned          a selector that was trained on all answers (`atlas select-train`)
@@ -129,6 +130,9 @@ def main() -> None:
         raise SystemExit(f"{missing} answers are about trajectories that {out / 'all'} lacks.")
     labeled, oracle = out / "labeled", out / "oracle"
     write_trajectories(kept, labeled)
+    for file, source in pairs:
+        part = [one for one in kept if Path(one.source.path).name == source.name]
+        write_trajectories(part, out / file.stem)
     answers = {"name": "oracle", "model": READER, "answers": str(out / "oracle.jsonl")}
     select(answers, labeled, oracle)
     train_selector(SelectTrainConfig(), labeled, oracle, out / "learned")
