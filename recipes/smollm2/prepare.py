@@ -131,7 +131,7 @@ def main() -> None:
     labeled, oracle = out / "labeled", out / "oracle"
     write_trajectories(kept, labeled)
     for file, source in pairs:
-        part = [one for one in kept if Path(one.source.path).name == source.name]
+        part = [one for one in kept if Path(one.source.path or "").name == source.name]
         write_trajectories(part, out / file.stem)
     answers = {"name": "oracle", "model": READER, "answers": str(out / "oracle.jsonl")}
     select(answers, labeled, oracle)

@@ -5,14 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atlas.cli.closing_lines import tell
-from atlas.presenting.outcome_shares import describe_shares, failure_note
-from atlas.records import Outcome, OutcomeStatus
+from atlas.exporting.explain import describe_export
+from atlas.exporting.export_selection import ExportConfig, export_selection
+from atlas.kinds import Choice
+from atlas.presenting.outcome_shares import (
+    FEWEST_TRAJECTORIES,
+    describe_shares,
+    ends_note,
+    failure_note,
+)
+from atlas.records import (
+    Annotation,
+    CriticalStep,
+    Outcome,
+    OutcomeStatus,
+    Selection,
+    Trajectory,
+)
 from atlas.selection.select_steps import select_steps
+from atlas.selection.summary import summarize_selections
+from atlas.training.train_agent import train_agent
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 from tests.selection.configs import select_config
+from tests.training.small_runs import quick
 
 
 def write_ended(path: Path, *statuses: OutcomeStatus) -> Path:
@@ -66,3 +86,54 @@ def test_shares_are_never_rounded_to_none_or_all() -> None:
     assert describe_shares({}) == ""
     assert failure_note({"success": 3, "unknown": 2}, "run") is None
     assert "1 of 2 selected steps (50 %)" in str(failure_note({"success": 1, "truncated": 1}, "r"))
+
+
+@given(where=st.lists(st.sampled_from(["first", "last", "both", "none"]), max_size=30))
+def test_last_steps_are_counted_over_trajectories_with_selected_steps(where: list[str]) -> None:
+    indices = {"first": (0,), "last": (4,), "both": (0, 4), "none": ()}
+    selections = [
+        Selection(
+            trajectory_id=f"t{number}",
+            selector="test",
+            num_steps=5,
+            budget=2,
+            critical_steps=tuple(CriticalStep(index=index) for index in indices[place]),
+        )
+        for number, place in enumerate(where)
+    ]
+    ended: dict[str, OutcomeStatus] = {one.trajectory_id: "success" for one in selections}
+    summary = summarize_selections(selections, select_config("random"), ended, [], None)
+    of, selected = len(where) - where.count("none"), where.count("last") + where.count("both")
+    assert summary["last_steps"] == {"selected": selected, "trajectories": of}
+    note = ends_note(**summary["last_steps"])
+    assert (note is not None) == (of >= FEWEST_TRAJECTORIES and selected < 0.05 * of)
+    assert note is None or f"in {selected} of {of} trajectories" in note
+
+
+@pytest.mark.parametrize(("place", "is_told"), [(0, True), (3, False)])
+def test_select_train_and_export_say_that_a_selection_has_no_ends(
+    place: int,
+    is_told: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model_folder: Path,
+) -> None:
+    def marked(name: str) -> Trajectory:
+        made = make_trajectory(4, name)
+        steps = list(made.steps)
+        mark = Annotation(kinds=("critical_action",), score=1.0)
+        steps[place] = steps[place].model_copy(update={"annotation": mark})
+        return made.model_copy(update={"steps": tuple(steps)})
+
+    run = write_trajectories(tmp_path / "run", [marked(f"t{number}") for number in range(12)])
+    chosen, tuned, out = (tmp_path / name for name in ("chosen", "tuned", "rows.jsonl"))
+    tell(select_steps(select_config("annotated"), run, chosen), chosen)
+    told = [capsys.readouterr().out]
+    tell(train_agent(quick(tiny_model_folder), run, chosen, tuned), tuned)
+    captured = capsys.readouterr()
+    told += [captured.out, captured.err]
+    exported = export_selection(ExportConfig(dialect=Choice("openai")), run, chosen, out)
+    told.append(describe_export(exported, out, [], ""))
+    for text in told:
+        words = " ".join(text.split())
+        assert ("the last step is selected in 0 of 12 trajectories" in words) == is_told

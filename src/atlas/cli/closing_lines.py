@@ -9,12 +9,10 @@ from typing import Any
 
 import typer
 
-from atlas.presenting.outcome_shares import describe_shares, failure_note
+from atlas.presenting.outcome_shares import BY_OUTCOME, describe_shares, selection_notes
 from atlas.store.paths import short_path
 from atlas.terminal.visible_text import visible
 
-# The key of a summary for the selected steps by outcome of their trajectories.
-SELECTED = "selected_by_outcome"
 # What a command's closing lines show of its summary: the keys of each line, the most wanted first.
 # manifest.json holds the whole summary. A command that is not listed shows all of it.
 SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
@@ -159,15 +157,16 @@ def _name_of_figure(key: str, label: str) -> str:
 
 def _tell_outcomes(manifest: Any, out: Path) -> None:
     """Print how the trajectories of the selected steps ended."""
-    selected = manifest.summary.get(SELECTED)
+    selected = manifest.summary.get(BY_OUTCOME)
     if not selected:
         return
     trajectories = manifest.summary.get("outcomes")
     ended = f"trajectories {describe_shares(trajectories)}; " if trajectories else ""
     say(f"outcomes:  {ended}selected steps {describe_shares(selected)}")
     given = manifest.inputs.get("trajectories")
-    if given is not None and (note := failure_note(selected, place_of(out, given))):
-        say(f"note:      {note}")
+    if given is not None:
+        for note in selection_notes(manifest.summary, place_of(out, given)):
+            say(f"note:      {note}")
 
 
 def _name_of(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atlas.exporting.dialects.base import DIALECT
-from atlas.presenting.outcome_shares import describe_shares, failure_note
+from atlas.presenting.outcome_shares import BY_OUTCOME, describe_shares, selection_notes
 from atlas.store.paths import short_path
 from atlas.store.run_folders import Manifest
 
@@ -44,11 +44,10 @@ def describe_export(manifest: Manifest, out: Path, came_in: Sequence[str], left_
         *(f"note:      {note}" for note in summary.get("notes", ())),
     ]
     # An export that was made by an earlier version has no such counts.
-    selected = summary.get("selected_by_outcome", {})
+    selected = summary.get(BY_OUTCOME, {})
     place = out.parent / manifest.inputs["trajectories"].path
     if selected:
         lines.append(f"outcomes:  selected steps {describe_shares(selected)}")
-    if note := failure_note(selected, short_path(place)):
-        lines.append(f"note:      {note}")
+    lines += [f"note:      {note}" for note in selection_notes(summary, short_path(place))]
     stanza = explain_stanza(manifest.config["dialect"]["name"], out)
     return "\n".join(lines) + (f"\n\n{stanza}" if stanza else "")

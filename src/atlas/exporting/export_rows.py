@@ -8,6 +8,7 @@ from typing import Any
 
 from atlas.errors import DataError, ModelError
 from atlas.exporting.dialects.base import CannotCarryError, Dialect, ExportRow
+from atlas.presenting.outcome_shares import BY_OUTCOME, count_last_steps
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.count_unwritten import (
     UnwrittenCount,
@@ -77,6 +78,8 @@ class ExportedRows:
             self._refusals.update(demand.text for demand in refusals)
             self._unwritten += self._count_unwritten(trajectory, selection)
             self._outcomes[trajectory.outcome.status] += num_critical
+            has_last = selection.num_steps - 1 in selection.indices
+            self._counts.update(with_steps=num_critical > 0, with_last=has_last)
             yield from rows
         self._check_empty_steps()
 
@@ -109,7 +112,8 @@ class ExportedRows:
             "steps": self._counts["steps"],
             "critical_steps": self._counts["critical"],
             "problems": len(self.problems),
-            "selected_by_outcome": dict(sorted(self._outcomes.items())),
+            BY_OUTCOME: dict(sorted(self._outcomes.items())),
+            **count_last_steps(self._counts["with_last"], self._counts["with_steps"]),
             "losses": dict((self._losses + self._template_losses()).most_common()),
             **({"notes": notes} if (notes := self._notes()) else {}),
             **({"limited": "; ".join(self._limits)} if self._limits else {}),

@@ -1,17 +1,27 @@
-"""Says how trajectories ended, for closing lines: `counts by outcome -> shares, and a note`.
+"""Says how trajectories ended, for closing lines: `counts of selected steps -> shares, and notes`.
 
-A model that is trained on the steps of failed trajectories learns them like any others, so every
-command that passes them on says how many there are.
+A model that is trained on the steps of failed trajectories learns them like any others. One that
+never sees a last step may not learn to end an episode. So every command that passes selected steps
+on says how many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from atlas.records import OutcomeStatus
 
 FAILED: tuple[OutcomeStatus, ...] = ("failure", "truncated", "error")
+# The keys of a summary: selected steps by the outcome of their trajectories, and in how many
+# trajectories with selected steps the last one is among them.
+BY_OUTCOME = "selected_by_outcome"
+LAST_STEPS = "last_steps"
+# A note on last steps is written if fewer than this share of at least so many trajectories have
+# one. Steps drawn at random have about the share of the budget.
+FEW_LAST_STEPS = 0.05
+FEWEST_TRAJECTORIES = 10
 
 
 def describe_shares(counts: Mapping[str, int]) -> str:
@@ -23,6 +33,19 @@ def describe_shares(counts: Mapping[str, int]) -> str:
     total = sum(counts.values())
     by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{status} {count:,} ({_percent(count, total)})" for status, count in by_count)
+
+
+def selection_notes(summary: Mapping[str, Any], trajectories: str | Path) -> Iterator[str]:
+    """The notes on the selected steps that a command passes on.
+
+    Args:
+        summary: of a selection, an export or a training. An earlier version has no such counts.
+        trajectories: the run folder that the steps are from.
+    """
+    if note := failure_note(summary.get(BY_OUTCOME) or {}, trajectories):
+        yield note
+    if note := ends_note(**(summary.get(LAST_STEPS) or {})):
+        yield note
 
 
 def failure_note(counts: Mapping[str, int], trajectories: str | Path) -> str | None:
@@ -40,6 +63,27 @@ def failure_note(counts: Mapping[str, int], trajectories: str | Path) -> str | N
         f"{failed:,} of {total:,} selected steps ({_percent(failed, total)}) are from trajectories "
         "that did not succeed; training imitates them too. To select from successes only, first "
         f"run: atlas import {trajectories} only=success --out {trajectories}-success"
+    )
+
+
+def count_last_steps(selected: int, trajectories: int) -> dict[str, Any]:
+    """The part of a summary about last steps.
+
+    Args:
+        selected: trajectories of which the last step is selected.
+        trajectories: trajectories of which any step is.
+    """
+    return {LAST_STEPS: {"selected": selected, "trajectories": trajectories}}
+
+
+def ends_note(selected: int = 0, trajectories: int = 0) -> str | None:
+    """The note on selections that hardly ever have the last step; None where enough have it."""
+    if trajectories < FEWEST_TRAJECTORIES or selected >= FEW_LAST_STEPS * trajectories:
+        return None
+    return (
+        f"the last step is selected in {selected:,} of {trajectories:,} trajectories. A model that "
+        "is trained on these steps hardly sees how an episode ends, and may go on until the turns "
+        "are over"
     )
 
 

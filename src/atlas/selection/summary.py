@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from atlas.kinds import Choice
+from atlas.presenting.outcome_shares import BY_OUTCOME, count_last_steps
 from atlas.records import OutcomeStatus, Problem, Selection, Usage
 from atlas.selection.budget import step_budget
 from atlas.selection.config import SelectConfig
@@ -52,6 +53,7 @@ def summarize_selections(
         outcomes: how each trajectory ended, by id.
     """
     num_trajectories = num_steps = num_selected = num_usable = num_allowed = 0
+    num_with_steps = num_with_last = 0
     sets_own_budget = False
     kinds: Counter[str] = Counter()
     num_by_outcome: Counter[str] = Counter()
@@ -71,6 +73,8 @@ def summarize_selections(
         num_by_outcome[status] += 1
         if selection.critical_steps:
             selected_by_outcome[status] += len(selection.critical_steps)
+            num_with_steps += 1
+            num_with_last += selection.num_steps - 1 in selection.indices
         if selection.problem is not None:
             problems.append(problem_with(selection.trajectory_id, selection.problem))
     summary: dict[str, Any] = {
@@ -80,7 +84,8 @@ def summarize_selections(
         "share": round(num_selected / num_steps, 4) if num_steps else 0.0,
         "kinds": dict(sorted(kinds.items())),
         "outcomes": dict(sorted(num_by_outcome.items())),
-        "selected_by_outcome": dict(sorted(selected_by_outcome.items())),
+        BY_OUTCOME: dict(sorted(selected_by_outcome.items())),
+        **count_last_steps(num_with_last, num_with_steps),
         "problems": len(problems),
         "usage": usage.model_dump(),
     }

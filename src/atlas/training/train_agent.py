@@ -20,7 +20,7 @@ from atlas.models.local.load import (
     model_input,
     rendering_inputs,
 )
-from atlas.presenting.outcome_shares import failure_note
+from atlas.presenting.outcome_shares import BY_OUTCOME, LAST_STEPS, selection_notes
 from atlas.rendering.renderer import Renderer
 from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
 from atlas.store.run_folders import Input, Manifest, Run, read_manifest, run_input, start_run
@@ -157,9 +157,9 @@ def _train(
         f"run, {examples.num_supervised_tokens:,} supervised ({share:.1%} of "
         f"{examples.num_tokens:,})"
     )
-    selected = read_manifest(selection).summary.get("selected_by_outcome") or {}
-    if failures := failure_note(selected, trajectories):
-        say(f"note: {failures}")
+    selected = read_manifest(selection).summary
+    for note in selection_notes(selected, trajectories):
+        say(f"note: {note}")
     from atlas.training.tune_model import tune_model
 
     tuned = tune_model(config, schedule, examples.held_out, out, ranks, shared_choices)
@@ -167,7 +167,7 @@ def _train(
         **_describe(examples, config),
         **tuned.summary,
         "template_digest": _template_digest(renderer),
-        "selected_by_outcome": selected,
+        **{key: selected[key] for key in (BY_OUTCOME, LAST_STEPS) if key in selected},
     }
     if limits := limits_of(selection, trajectories):
         summary["limited"] = "; ".join(limits)
