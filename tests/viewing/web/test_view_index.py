@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,19 @@ def test_unused_indexes_are_removed(tmp_path: Path) -> None:
     os.utime(old, (long_ago, long_ago))
     open_library(tmp_path, runs[1])
     assert not old.exists()
+
+
+def test_threads_that_have_ended_leave_no_connection_open(tmp_path: Path) -> None:
+    library = open_library(tmp_path, write_run(tmp_path / "run", [make_episode("a")]))
+
+    def num_open_after(num_threads: int) -> int:
+        for _ in range(num_threads):
+            thread = threading.Thread(target=library.row, args=("run", "a"))
+            thread.start()
+            thread.join()
+        return len(list(Path("/dev/fd").iterdir()))
+
+    assert num_open_after(1) == num_open_after(30)
 
 
 def test_opening_is_lazy_about_files(tmp_path: Path) -> None:
