@@ -100,6 +100,22 @@ def test_a_run_in_progress_grows_and_ends_while_it_is_shown(
     assert not library.sources[0].is_partial
 
 
+def test_every_viewer_of_a_growing_run_shows_the_same_totals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_module, "SECONDS_BETWEEN_LOOKS", 0.0)
+    run = write_partial(tmp_path / "run", b"")
+    viewers = [open_library(tmp_path, run) for _ in range(3)]
+    for number in range(1, 4):
+        with (run / "episodes.jsonl.partial").open("ab") as file:
+            file.write(line(f"t{number}"))
+        # Each of them is once the one that reads the new line.
+        viewers = [*viewers[1:], viewers[0]]
+        for viewer in viewers:
+            page = viewer.find(Query())
+            assert len(page.rows) == page.total == page.facets["run"][0].count == number
+
+
 def test_a_run_that_is_removed_while_it_is_shown_breaks_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,27 +66,32 @@ class Index:
         os.utime(self.database.file)
         _remove_unused(folder)
 
-    def update(self, sources: Sequence[ShownRun], *, shows_progress: bool = False) -> bool:
-        """Read what is new or was changed; whether there was anything.
+    def update(self, sources: Sequence[ShownRun], *, shows_progress: bool = False) -> None:
+        """Read what is new or was changed.
 
         A second process that shows the same runs waits while the index is made.
         """
         with self.database.writing, self._lock:
             files = [file for source in sources for file in _files_of(source)]
-            # Not `any`, which would stop at the first one.
-            changed = sum([self._update_file(file, shows_progress) for file in files])
-            changed += self._forget_others({file.source for file in files})
-            return mark_rows(self.database, sources) or changed > 0
+            for file in files:
+                self._update_file(file, shows_progress)
+            self._forget_others({file.source for file in files})
+            mark_rows(self.database, sources)
 
-    def try_update(self, sources: Sequence[ShownRun]) -> bool:
+    def try_update(self, sources: Sequence[ShownRun]) -> None:
         """As `update`, for runs in progress; does nothing while another process updates."""
-        try:
-            with self._lock.acquire(blocking=False):
-                return self.update(sources)
-        except Timeout:
-            return False
+        with suppress(Timeout), self._lock.acquire(blocking=False):
+            self.update(sources)
 
-    def _update_file(self, file: IndexedFile, shows_progress: bool) -> bool:
+    def version(self) -> tuple[tuple[object, ...], ...]:
+        """What the index was made from so far: it differs after a change by any process."""
+        sql = (
+            "select source, name, stamp, lines from files "
+            "union all select '', '', marked_for, 0 from marks order by source"
+        )
+        return tuple(tuple(row) for row in self.database.connection.execute(sql))
+
+    def _update_file(self, file: IndexedFile, shows_progress: bool) -> None:
         connection = self.database.connection
         known = connection.execute(
             "select * from files where source = ?", (file.source,)
@@ -95,12 +100,12 @@ class Index:
             opened = file.path.open("rb")
         except OSError:
             # It was renamed since its folder was looked at; the next update finds it.
-            return False
+            return
         with opened:
             status = os.fstat(opened.fileno())
             stamp = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
             if known and known["stamp"] == stamp and known["is_whole"]:
-                return False
+                return
             offset, lines = (known["offset"], known["lines"]) if known else (0, 0)
             if known and not _continues(known, file, stamp, status.st_size):
                 with self.database.transaction() as inside:
@@ -110,7 +115,6 @@ class Index:
             bar = _bar(file, status.st_size, shows_progress)
             with bar as shown:
                 self._read(file, opened, stamp, lines, shown)
-        return True
 
     def _read(
         self, file: IndexedFile, opened: BinaryIO, stamp: str, lines: int, bar: Bar | None
@@ -133,13 +137,12 @@ class Index:
             if is_whole:
                 return
 
-    def _forget_others(self, kept: set[str]) -> int:
+    def _forget_others(self, kept: set[str]) -> None:
         """Remove what the index holds of files that are gone."""
         known = {row["source"] for row in self.database.connection.execute("select * from files")}
         for source in known - kept:
             with self.database.transaction() as inside:
                 _forget(inside, source)
-        return len(known - kept)
 
 
 def _files_of(source: ShownRun) -> Iterator[IndexedFile]:
