@@ -16,6 +16,7 @@ import pytest
 
 import atlas.viewing.web.index as index_module
 from atlas.errors import DataError
+from atlas.records import Message, Step, ToolCall
 from atlas.store.record_files import to_json
 from atlas.viewing.web import library as library_module
 from atlas.viewing.web.library import Library, NotFound
@@ -128,6 +129,27 @@ def test_a_run_that_is_removed_while_it_is_shown_breaks_nothing(
     assert ids(library) == []
     (tmp_path / "away").rename(run / "trajectories.jsonl")
     assert ids(library) == ["a"]
+
+
+def test_every_word_of_goal_first_text_and_responses_is_found(tmp_path: Path) -> None:
+    parts = [[f"part{part}word{word}" for word in range(5_000)] for part in range(8)]
+    goal, first, *said = (" ".join(part) for part in parts)
+    steps = [
+        Step(
+            observation=(Message(role="user", content=first),) if place == 0 else (),
+            response=Message(
+                role="assistant",
+                reasoning=reasoning,
+                content=content,
+                tool_calls=(ToolCall(id=None, name="act", arguments=arguments),),
+            ),
+        )
+        for place, (reasoning, content, arguments) in enumerate((said[:3], said[3:]))
+    ]
+    episode = make_episode("a", goal=goal).model_copy(update={"steps": tuple(steps)})
+    library = open_library(tmp_path, write_run(tmp_path / "run", [episode]))
+    ends = [word for part in parts for word in (part[0], part[-1])]
+    assert [word for word in ends if not library.find(Query(text=f'"{word}"')).total] == []
 
 
 def test_selections_with_broken_lines_are_problems_of_their_trajectories(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from weakref import finalize
 
 from atlas.errors import RunError
 
-# Part of the name of the file: another schema is another file.
-SCHEMA = 1
+# Part of the name of the file: another schema, or other searched texts, are another file.
+SCHEMA = 2
 BUSY_SECONDS = 30.0
 # What a connection keeps of the file in memory; there may be one for each of 40 threads.
 CACHE_KIBIBYTES = 8 << 10
