@@ -9,8 +9,9 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from sqlite3 import Connection
 
 import pytest
 
@@ -18,7 +19,9 @@ import atlas.viewing.web.index as index_module
 from atlas.errors import DataError
 from atlas.records import Message, Step, ToolCall
 from atlas.store.record_files import to_json
+from atlas.viewing.web import facets
 from atlas.viewing.web import library as library_module
+from atlas.viewing.web.index import Line
 from atlas.viewing.web.library import Library, NotFound
 from atlas.viewing.web.query import Query
 from atlas.viewing.web.sources import open_sources
@@ -217,6 +220,36 @@ def test_after_kill_9_the_index_continues_after_the_last_batch(
     assert 0 < len(read) <= 170
     assert library.find(Query(text="absent")).total == 0
     assert library.find(Query(text="look")).total == 200
+
+
+def test_a_batch_ends_at_its_first_limit_and_no_line_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"t{number}" for number in range(12)]
+    run = write_run(tmp_path / "run", map(make_episode, names))
+    sizes: list[list[int]] = []
+    add = index_module._add_trajectories
+
+    def noted(inside: Connection, source: str, lines: int, batch: Sequence[Line]) -> None:
+        sizes.append([len(text) for _, text in batch])
+        add(inside, source, lines, batch)
+
+    monkeypatch.setattr(index_module, "_add_trajectories", noted)
+    monkeypatch.setattr(index_module, "LINES_PER_BATCH", 4)
+    for limit in (1, 2_000, 1 << 20):
+        sizes.clear()
+        monkeypatch.setattr(index_module, "BYTES_PER_BATCH", limit)
+        assert ids(open_library(tmp_path / str(limit), run)) == names
+        assert all(len(batch) <= 4 and sum(batch[:-1]) < limit for batch in sizes)
+
+
+def test_every_run_has_its_count_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facets, "MAX_VALUES", 1)
+    runs = [write_run(tmp_path / name, [make_episode(name)]) for name in ("a", "b", "c")]
+    page = open_library(tmp_path, *runs).find(Query())
+    assert [facet.count for facet in page.facets["run"]] == [1, 1, 1]
 
 
 def test_two_processes_may_show_the_same_runs(tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
     from atlas.terminal.progress import Bar
 
+# A batch is held in memory; it ends at the first of these, and has at least one line.
 LINES_PER_BATCH = 1_000
+BYTES_PER_BATCH = 64 << 20
 # Smaller files are indexed before a bar would be seen.
 BYTES_FOR_A_BAR = 8 << 20
 SCORES_FILE = "scores.jsonl"
@@ -121,13 +123,11 @@ class Index:
     ) -> None:
         size = int(stamp.split()[1])
         while True:
-            start = opened.tell()
-            batch = list(_batch(opened, size, file.is_growing))
-            end = batch[-1][0] + len(batch[-1][1]) if batch else start
+            batch, is_whole = _read_batch(opened, size, file.is_growing)
+            end = opened.tell()
             with self.database.transaction() as inside:
                 file.add(inside, file.source, lines, batch)
                 lines += len(batch)
-                is_whole = len(batch) < LINES_PER_BATCH
                 inside.execute(
                     "insert or replace into files values (?, ?, ?, ?, ?, ?, ?)",
                     (file.source, file.path.name, stamp, size, end, lines, is_whole),
@@ -169,16 +169,23 @@ def _continues(earlier: Row, file: IndexedFile, stamp: str, size: int) -> bool:
     return bool(is_same_file and earlier["stamp"] == stamp)
 
 
-def _batch(opened: BinaryIO, size: int, is_growing: bool) -> Iterator[Line]:
-    """The next lines up to `size`; a growing file ends before a line that is not whole."""
-    for _ in range(LINES_PER_BATCH):
-        offset = opened.tell()
-        if offset >= size:
-            return
+def _read_batch(opened: BinaryIO, size: int, is_growing: bool) -> tuple[list[Line], bool]:
+    """The next lines up to `size`, and whether they are the last ones.
+
+    A growing file ends before a line that is not whole.
+    """
+    batch: list[Line] = []
+    start = offset = opened.tell()
+    while offset < size:
+        if len(batch) == LINES_PER_BATCH or offset - start >= BYTES_PER_BATCH:
+            return batch, False
         line = opened.readline()
         if not line or (is_growing and not line.endswith(b"\n")):
-            return
-        yield offset, line
+            opened.seek(offset)
+            break
+        batch.append((offset, line))
+        offset += len(line)
+    return batch, True
 
 
 def _add_trajectories(inside: Connection, source: str, lines: int, batch: Sequence[Line]) -> None:
