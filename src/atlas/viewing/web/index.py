@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from atlas.viewing.web.index_lines import (
 )
 from atlas.viewing.web.marks import mark_rows
 from atlas.viewing.web.sources import ShownRun
+from atlas.viewing.web.unused_files import mark_used, remove_unused
 
 if TYPE_CHECKING:
     from sqlite3 import Connection, Row
@@ -39,7 +39,6 @@ BYTES_PER_BATCH = 64 << 20
 # Smaller files are indexed before a bar would be seen.
 BYTES_FOR_A_BAR = 8 << 20
 SCORES_FILE = "scores.jsonl"
-SECONDS_UNUSED = 30 * 24 * 3600
 
 # A line: its offset and its bytes.
 Line = tuple[int, bytes]
@@ -65,8 +64,8 @@ class Index:
         digest = hashlib.sha256(json.dumps([SCHEMA, *named]).encode("utf-8", "replace"))
         self.database = Database(folder / f"{digest.hexdigest()[:24]}.sqlite")
         self._lock = FileLock(f"{self.database.file}.lock")
-        os.utime(self.database.file)
-        _remove_unused(folder)
+        mark_used(self.database.file)
+        remove_unused(folder, "*.sqlite")
 
     def update(self, sources: Sequence[ShownRun], *, shows_progress: bool = False) -> None:
         """Read what is new or was changed.
@@ -249,12 +248,3 @@ def _bar(file: IndexedFile, size: int, shows_progress: bool) -> AbstractContextM
     from atlas.terminal.progress import show_progress
 
     return show_progress(f"indexing {file.source} (MB)", size >> 20)
-
-
-def _remove_unused(folder: Path) -> None:
-    """Remove indexes that were not used for a month; they are made again when needed."""
-    for file in folder.glob("*.sqlite"):
-        with suppress(OSError):
-            if time.time() - file.stat().st_mtime > SECONDS_UNUSED:
-                for one in folder.glob(f"{file.name}*"):
-                    one.unlink(missing_ok=True)
