@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.records import (
@@ -24,7 +24,12 @@ from atlas.records import (
 )
 from atlas.viewing.web.markdown_copy import markdown_copy
 from atlas.viewing.web.pages.paired_calls import CallPlace, ResultPlace, pair_calls
-from atlas.viewing.web.pages.pretty_json import indent_json, read_arguments
+from atlas.viewing.web.pages.pretty_json import (
+    MAX_GROWTH,
+    SHORT,
+    indent_json,
+    read_arguments,
+)
 from atlas.viewing.web.pages.response_parts import split_response
 from atlas.viewing.web.pages.step_marks import find_disagreements, view_columns
 from atlas.viewing.web.pages.text_view import view_text
@@ -136,6 +141,16 @@ def test_arguments_keep_their_digits_and_repeated_keys_stay_as_they_are() -> Non
 def test_indented_json_is_the_same_json(value: object) -> None:
     text = json.dumps(value)
     assert json.loads(indent_json(text)) == value
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 250), st.integers(1, 400), st.integers(1, 4))
+def test_indented_json_is_at_most_some_times_as_long(depth: int, items: int, copies: int) -> None:
+    nested = f"{'[' * depth}{', '.join(['0'] * items)}{']' * depth}"
+    arguments = json.dumps({str(copy): json.loads(nested) for copy in range(copies)})
+    shown = read_arguments(arguments) or ()
+    assert len(indent_json(nested)) <= max(SHORT, MAX_GROWTH * len(nested))
+    assert sum(len(value) for _, value in shown) <= max(SHORT, MAX_GROWTH * len(arguments))
 
 
 def test_results_are_paired_by_id_then_by_name_then_by_order() -> None:

@@ -7,16 +7,21 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from sqlite3 import Connection
 
 import pytest
 
 import atlas.viewing.web.index as index_module
 from atlas.errors import DataError
+from atlas.records import Message, Step, ToolCall
 from atlas.store.record_files import to_json
+from atlas.viewing.web import facets
 from atlas.viewing.web import library as library_module
+from atlas.viewing.web.index import Line
 from atlas.viewing.web.library import Library, NotFound
 from atlas.viewing.web.query import Query
 from atlas.viewing.web.sources import open_sources
@@ -99,6 +104,22 @@ def test_a_run_in_progress_grows_and_ends_while_it_is_shown(
     assert not library.sources[0].is_partial
 
 
+def test_every_viewer_of_a_growing_run_shows_the_same_totals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_module, "SECONDS_BETWEEN_LOOKS", 0.0)
+    run = write_partial(tmp_path / "run", b"")
+    viewers = [open_library(tmp_path, run) for _ in range(3)]
+    for number in range(1, 4):
+        with (run / "episodes.jsonl.partial").open("ab") as file:
+            file.write(line(f"t{number}"))
+        # Each of them is once the one that reads the new line.
+        viewers = [*viewers[1:], viewers[0]]
+        for viewer in viewers:
+            page = viewer.find(Query())
+            assert len(page.rows) == page.total == page.facets["run"][0].count == number
+
+
 def test_a_run_that_is_removed_while_it_is_shown_breaks_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +132,27 @@ def test_a_run_that_is_removed_while_it_is_shown_breaks_nothing(
     assert ids(library) == []
     (tmp_path / "away").rename(run / "trajectories.jsonl")
     assert ids(library) == ["a"]
+
+
+def test_every_word_of_goal_first_text_and_responses_is_found(tmp_path: Path) -> None:
+    parts = [[f"part{part}word{word}" for word in range(5_000)] for part in range(8)]
+    goal, first, *said = (" ".join(part) for part in parts)
+    steps = [
+        Step(
+            observation=(Message(role="user", content=first),) if place == 0 else (),
+            response=Message(
+                role="assistant",
+                reasoning=reasoning,
+                content=content,
+                tool_calls=(ToolCall(id=None, name="act", arguments=arguments),),
+            ),
+        )
+        for place, (reasoning, content, arguments) in enumerate((said[:3], said[3:]))
+    ]
+    episode = make_episode("a", goal=goal).model_copy(update={"steps": tuple(steps)})
+    library = open_library(tmp_path, write_run(tmp_path / "run", [episode]))
+    ends = [word for part in parts for word in (part[0], part[-1])]
+    assert [word for word in ends if not library.find(Query(text=f'"{word}"')).total] == []
 
 
 def test_selections_with_broken_lines_are_problems_of_their_trajectories(tmp_path: Path) -> None:
@@ -180,6 +222,36 @@ def test_after_kill_9_the_index_continues_after_the_last_batch(
     assert library.find(Query(text="look")).total == 200
 
 
+def test_a_batch_ends_at_its_first_limit_and_no_line_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"t{number}" for number in range(12)]
+    run = write_run(tmp_path / "run", map(make_episode, names))
+    sizes: list[list[int]] = []
+    add = index_module._add_trajectories
+
+    def noted(inside: Connection, source: str, lines: int, batch: Sequence[Line]) -> None:
+        sizes.append([len(text) for _, text in batch])
+        add(inside, source, lines, batch)
+
+    monkeypatch.setattr(index_module, "_add_trajectories", noted)
+    monkeypatch.setattr(index_module, "LINES_PER_BATCH", 4)
+    for limit in (1, 2_000, 1 << 20):
+        sizes.clear()
+        monkeypatch.setattr(index_module, "BYTES_PER_BATCH", limit)
+        assert ids(open_library(tmp_path / str(limit), run)) == names
+        assert all(len(batch) <= 4 and sum(batch[:-1]) < limit for batch in sizes)
+
+
+def test_every_run_has_its_count_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facets, "MAX_VALUES", 1)
+    runs = [write_run(tmp_path / name, [make_episode(name)]) for name in ("a", "b", "c")]
+    page = open_library(tmp_path, *runs).find(Query())
+    assert [facet.count for facet in page.facets["run"]] == [1, 1, 1]
+
+
 def test_two_processes_may_show_the_same_runs(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [make_episode(f"t{number}") for number in range(60)])
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(run), str(tmp_path / "index")]
@@ -199,6 +271,19 @@ def test_unused_indexes_are_removed(tmp_path: Path) -> None:
     os.utime(old, (long_ago, long_ago))
     open_library(tmp_path, runs[1])
     assert not old.exists()
+
+
+def test_threads_that_have_ended_leave_no_connection_open(tmp_path: Path) -> None:
+    library = open_library(tmp_path, write_run(tmp_path / "run", [make_episode("a")]))
+
+    def num_open_after(num_threads: int) -> int:
+        for _ in range(num_threads):
+            thread = threading.Thread(target=library.row, args=("run", "a"))
+            thread.start()
+            thread.join()
+        return len(list(Path("/dev/fd").iterdir()))
+
+    assert num_open_after(1) == num_open_after(30)
 
 
 def test_opening_is_lazy_about_files(tmp_path: Path) -> None:

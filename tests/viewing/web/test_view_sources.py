@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,29 @@ def test_a_log_of_another_program_is_imported_once_for_each_content(tmp_path: Pa
     assert outs[0] == outs[1] != outs[2] == outs[3]
     with pytest.raises(DataError, match="atlas import"):
         open_sources([log])
+
+
+def test_only_imports_that_were_not_used_for_a_month_are_removed(tmp_path: Path) -> None:
+    log, cache, long_ago = tmp_path / "log.json", tmp_path / "cache", time.time() - 90 * 24 * 3600
+
+    def import_log(path: Path, out: Path) -> None:
+        if not out.exists():
+            write_run(out, [make_episode("a")], "import")
+
+    def view(content: str) -> set[Path]:
+        before = set(cache.glob("*"))
+        log.write_text(content)
+        open_sources([log], import_log, cache)
+        return set(cache.glob("*")) - before
+
+    first, second = view("[]"), view("[ ]")
+    for one in first | second:
+        os.utime(one, (long_ago, long_ago))
+    # What is shown now stays, however old it is.
+    open_sources([log], import_log, cache)
+    assert set(cache.glob("*")) == second
+    third = view("[  ]")
+    assert set(cache.glob("*")) == second | third
 
 
 def test_a_run_in_progress_is_a_source(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The file of an index: its tables, and a connection for each thread."""
+"""The file of an index: its tables, and a connection for each thread that lives."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from weakref import finalize
 
 from atlas.errors import RunError
 
-# Part of the name of the file: another schema is another file.
-SCHEMA = 1
+# Part of the name of the file: another schema, or other searched texts, are another file.
+SCHEMA = 2
 BUSY_SECONDS = 30.0
+# What a connection keeps of the file in memory; there may be one for each of 40 threads.
+CACHE_KIBIBYTES = 8 << 10
 TABLES = """
 create table if not exists files (
   source text primary key, name text not null, stamp text not null, size integer not null,
@@ -49,14 +51,18 @@ create table if not exists marks (marked_for text not null);
 
 
 class Database:
-    """A SQLite file. Readers have a connection each; one thread writes at a time."""
+    """A SQLite file. Readers have a connection each; one thread writes at a time.
+
+    A web server ends idle threads and starts new ones, so a new thread takes over the connection of
+    one that has ended: there are never more connections than threads that lived at once.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._owned: dict[threading.Thread, sqlite3.Connection] = {}
+        self._owning = threading.Lock()
         # A connection that nobody closed is a warning of Python 3.13.
-        finalize(self, _close, self._all)
+        finalize(self, _close, self._owned)
         self.writing = threading.RLock()
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -76,25 +82,34 @@ class Database:
     @property
     def connection(self) -> sqlite3.Connection:
         """The connection of this thread."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            # Each thread uses its own; the others are closed by `close`.
-            connection = sqlite3.connect(
-                self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+        thread = threading.current_thread()
+        with self._owning:
+            connection = self._owned.get(thread)
+            if connection is None:
+                ended = next((one for one in self._owned if not one.is_alive()), None)
+                connection = self._connect() if ended is None else self._owned.pop(ended)
+                self._owned[thread] = connection
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # One thread uses it at a time; another one may take it over, or close it.
+        connection = sqlite3.connect(
+            self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
             connection.row_factory = sqlite3.Row
             connection.execute("pragma journal_mode = wal")
             # An index that is lost is made again.
             connection.execute("pragma synchronous = off")
-            connection.execute("pragma cache_size = -65536")
-            self._local.connection = connection
-            self._all.append(connection)
+            connection.execute(f"pragma cache_size = -{CACHE_KIBIBYTES}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def remove(self) -> None:
         """Remove the file, so that the index is made again."""
         self.close()
-        self._local = threading.local()
         for ending in ("", "-wal", "-shm"):
             Path(f"{self.file}{ending}").unlink(missing_ok=True)
 
@@ -114,16 +129,16 @@ class Database:
         connection.execute("begin immediate")
         try:
             yield connection
+            connection.execute("commit")
         except BaseException:
             # SQLite itself ends a transaction in a damaged file.
             if connection.in_transaction:
                 connection.execute("rollback")
             raise
-        connection.execute("commit")
 
     def close(self) -> None:
         """Close the connections of all threads."""
-        _close(self._all)
+        _close(self._owned)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -131,6 +146,6 @@ def is_damage(error: sqlite3.Error) -> bool:
     return type(error) is sqlite3.DatabaseError
 
 
-def _close(connections: list[sqlite3.Connection]) -> None:
-    while connections:
-        connections.pop().close()
+def _close(owned: dict[threading.Thread, sqlite3.Connection]) -> None:
+    while owned:
+        owned.popitem()[1].close()

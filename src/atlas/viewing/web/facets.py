@@ -18,7 +18,8 @@ def read_facets(
 ) -> Mapping[str, tuple[Facet, ...]]:
     """The values by field of a `Query`; flags have one value."""
     titles = {source.key: source.title for source in sources}
-    runs = dict(_counted(connection, "source"))
+    # The page offers every run.
+    runs = dict(_counted(connection, "source", most=len(sources)))
     return {
         "run": tuple(
             Facet(source.key, source.title, runs.get(source.key, 0))
@@ -54,12 +55,12 @@ def _facets(connection: Connection, column: str) -> tuple[Facet, ...]:
     return tuple(Facet(value, value, count) for value, count in _counted(connection, column))
 
 
-def _counted(connection: Connection, column: str) -> list[tuple[str, int]]:
+def _counted(connection: Connection, column: str, most: int | None = None) -> list[tuple[str, int]]:
     sql = (
         f"select {column}, count(*) from trajectories where {column} <> '' group by {column} "
-        f"order by count(*) desc, {column} limit {MAX_VALUES}"
+        f"order by count(*) desc, {column} limit ?"
     )
-    return [tuple(row) for row in connection.execute(sql)]
+    return [tuple(row) for row in connection.execute(sql, (MAX_VALUES if most is None else most,))]
 
 
 def _count(connection: Connection, condition: str) -> int:

@@ -28,6 +28,7 @@ COLUMN_OF_SORT = {
 # Field of a query -> the column that must have its value.
 _EQUAL = {"run": "source", "environment": "environment", "group": "grp", "outcome": "outcome"}
 FAULT = "coalesce(t.fault, t.selection_fault)"
+# Every word that may go on costs as much as all words that begin like it.
 MAX_WORDS = 20
 _PHRASE = re.compile(r'"([^"]*)"|(\S+)')
 _FLIPPED = """(t.task, t.environment) in (

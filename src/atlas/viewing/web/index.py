@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -27,17 +26,19 @@ from atlas.viewing.web.index_lines import (
 )
 from atlas.viewing.web.marks import mark_rows
 from atlas.viewing.web.sources import ShownRun
+from atlas.viewing.web.unused_files import mark_used, remove_unused
 
 if TYPE_CHECKING:
     from sqlite3 import Connection, Row
 
     from atlas.terminal.progress import Bar
 
+# A batch is held in memory; it ends at the first of these, and has at least one line.
 LINES_PER_BATCH = 1_000
+BYTES_PER_BATCH = 64 << 20
 # Smaller files are indexed before a bar would be seen.
 BYTES_FOR_A_BAR = 8 << 20
 SCORES_FILE = "scores.jsonl"
-SECONDS_UNUSED = 30 * 24 * 3600
 
 # A line: its offset and its bytes.
 Line = tuple[int, bytes]
@@ -63,30 +64,35 @@ class Index:
         digest = hashlib.sha256(json.dumps([SCHEMA, *named]).encode("utf-8", "replace"))
         self.database = Database(folder / f"{digest.hexdigest()[:24]}.sqlite")
         self._lock = FileLock(f"{self.database.file}.lock")
-        os.utime(self.database.file)
-        _remove_unused(folder)
+        mark_used(self.database.file)
+        remove_unused(folder, "*.sqlite")
 
-    def update(self, sources: Sequence[ShownRun], *, shows_progress: bool = False) -> bool:
-        """Read what is new or was changed; whether there was anything.
+    def update(self, sources: Sequence[ShownRun], *, shows_progress: bool = False) -> None:
+        """Read what is new or was changed.
 
         A second process that shows the same runs waits while the index is made.
         """
         with self.database.writing, self._lock:
             files = [file for source in sources for file in _files_of(source)]
-            # Not `any`, which would stop at the first one.
-            changed = sum([self._update_file(file, shows_progress) for file in files])
-            changed += self._forget_others({file.source for file in files})
-            return mark_rows(self.database, sources) or changed > 0
+            for file in files:
+                self._update_file(file, shows_progress)
+            self._forget_others({file.source for file in files})
+            mark_rows(self.database, sources)
 
-    def try_update(self, sources: Sequence[ShownRun]) -> bool:
+    def try_update(self, sources: Sequence[ShownRun]) -> None:
         """As `update`, for runs in progress; does nothing while another process updates."""
-        try:
-            with self._lock.acquire(blocking=False):
-                return self.update(sources)
-        except Timeout:
-            return False
+        with suppress(Timeout), self._lock.acquire(blocking=False):
+            self.update(sources)
 
-    def _update_file(self, file: IndexedFile, shows_progress: bool) -> bool:
+    def version(self) -> tuple[tuple[object, ...], ...]:
+        """What the index was made from so far: it differs after a change by any process."""
+        sql = (
+            "select source, name, stamp, lines from files "
+            "union all select '', '', marked_for, 0 from marks order by source"
+        )
+        return tuple(tuple(row) for row in self.database.connection.execute(sql))
+
+    def _update_file(self, file: IndexedFile, shows_progress: bool) -> None:
         connection = self.database.connection
         known = connection.execute(
             "select * from files where source = ?", (file.source,)
@@ -95,12 +101,12 @@ class Index:
             opened = file.path.open("rb")
         except OSError:
             # It was renamed since its folder was looked at; the next update finds it.
-            return False
+            return
         with opened:
             status = os.fstat(opened.fileno())
             stamp = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
             if known and known["stamp"] == stamp and known["is_whole"]:
-                return False
+                return
             offset, lines = (known["offset"], known["lines"]) if known else (0, 0)
             if known and not _continues(known, file, stamp, status.st_size):
                 with self.database.transaction() as inside:
@@ -110,20 +116,17 @@ class Index:
             bar = _bar(file, status.st_size, shows_progress)
             with bar as shown:
                 self._read(file, opened, stamp, lines, shown)
-        return True
 
     def _read(
         self, file: IndexedFile, opened: BinaryIO, stamp: str, lines: int, bar: Bar | None
     ) -> None:
         size = int(stamp.split()[1])
         while True:
-            start = opened.tell()
-            batch = list(_batch(opened, size, file.is_growing))
-            end = batch[-1][0] + len(batch[-1][1]) if batch else start
+            batch, is_whole = _read_batch(opened, size, file.is_growing)
+            end = opened.tell()
             with self.database.transaction() as inside:
                 file.add(inside, file.source, lines, batch)
                 lines += len(batch)
-                is_whole = len(batch) < LINES_PER_BATCH
                 inside.execute(
                     "insert or replace into files values (?, ?, ?, ?, ?, ?, ?)",
                     (file.source, file.path.name, stamp, size, end, lines, is_whole),
@@ -133,13 +136,12 @@ class Index:
             if is_whole:
                 return
 
-    def _forget_others(self, kept: set[str]) -> int:
+    def _forget_others(self, kept: set[str]) -> None:
         """Remove what the index holds of files that are gone."""
         known = {row["source"] for row in self.database.connection.execute("select * from files")}
         for source in known - kept:
             with self.database.transaction() as inside:
                 _forget(inside, source)
-        return len(known - kept)
 
 
 def _files_of(source: ShownRun) -> Iterator[IndexedFile]:
@@ -166,16 +168,23 @@ def _continues(earlier: Row, file: IndexedFile, stamp: str, size: int) -> bool:
     return bool(is_same_file and earlier["stamp"] == stamp)
 
 
-def _batch(opened: BinaryIO, size: int, is_growing: bool) -> Iterator[Line]:
-    """The next lines up to `size`; a growing file ends before a line that is not whole."""
-    for _ in range(LINES_PER_BATCH):
-        offset = opened.tell()
-        if offset >= size:
-            return
+def _read_batch(opened: BinaryIO, size: int, is_growing: bool) -> tuple[list[Line], bool]:
+    """The next lines up to `size`, and whether they are the last ones.
+
+    A growing file ends before a line that is not whole.
+    """
+    batch: list[Line] = []
+    start = offset = opened.tell()
+    while offset < size:
+        if len(batch) == LINES_PER_BATCH or offset - start >= BYTES_PER_BATCH:
+            return batch, False
         line = opened.readline()
         if not line or (is_growing and not line.endswith(b"\n")):
-            return
-        yield offset, line
+            opened.seek(offset)
+            break
+        batch.append((offset, line))
+        offset += len(line)
+    return batch, True
 
 
 def _add_trajectories(inside: Connection, source: str, lines: int, batch: Sequence[Line]) -> None:
@@ -239,12 +248,3 @@ def _bar(file: IndexedFile, size: int, shows_progress: bool) -> AbstractContextM
     from atlas.terminal.progress import show_progress
 
     return show_progress(f"indexing {file.source} (MB)", size >> 20)
-
-
-def _remove_unused(folder: Path) -> None:
-    """Remove indexes that were not used for a month; they are made again when needed."""
-    for file in folder.glob("*.sqlite"):
-        with suppress(OSError):
-            if time.time() - file.stat().st_mtime > SECONDS_UNUSED:
-                for one in folder.glob(f"{file.name}*"):
-                    one.unlink(missing_ok=True)

@@ -10,9 +10,8 @@ from pydantic_core import from_json
 from atlas.records import CRITICAL_KINDS, NO_KIND, Selection, Trajectory
 from atlas.terminal.visible_text import one_line
 
-# Characters that are kept of a text that a list shows, and of a trajectory for the search.
+# Characters that are kept of a text that a list shows.
 MAX_SHOWN = 300
-MAX_SEARCHED = 20_000
 # The bit of each kind in a mask.
 BIT_OF_KIND = {kind: 1 << place for place, kind in enumerate((*CRITICAL_KINDS, NO_KIND))}
 
@@ -63,7 +62,7 @@ def describe_trajectory_line(line: bytes) -> TrajectoryEntry:
         fault = one_line(f"not a trajectory: {place}: {first['msg']}", MAX_SHOWN)
         return TrajectoryEntry(id=_id_of(line), fault=fault)
     task, outcome = trajectory.task, trajectory.outcome
-    goal = task.goal or _first_text(trajectory)
+    first_text = _first_text(trajectory)
     fault = f"error: {outcome.reason or 'no reason is given'}"
     return TrajectoryEntry(
         id=trajectory.id,
@@ -73,9 +72,9 @@ def describe_trajectory_line(line: bytes) -> TrajectoryEntry:
         outcome=outcome.status,
         score=outcome.score,
         num_steps=len(trajectory.steps),
-        goal=one_line(goal[: 4 * MAX_SHOWN], MAX_SHOWN),
+        goal=one_line((task.goal or first_text)[: 4 * MAX_SHOWN], MAX_SHOWN),
         fault=one_line(fault, MAX_SHOWN) if outcome.status == "error" else None,
-        words=_words(trajectory, goal),
+        words=_words(trajectory, first_text),
     )
 
 
@@ -125,16 +124,11 @@ def _first_text(trajectory: Trajectory) -> str:
     return ""
 
 
-def _words(trajectory: Trajectory, goal: str) -> str:
-    """What the search looks into: ids, goal, first text, then responses up to a limit."""
-    parts = [trajectory.id, trajectory.task.id, goal[:MAX_SEARCHED]]
-    left = MAX_SEARCHED
+def _words(trajectory: Trajectory, first_text: str) -> str:
+    """What the search looks into: ids, goal, first text, and all of every response."""
+    parts = [trajectory.id, trajectory.task.id, trajectory.task.goal or "", first_text]
     for step in trajectory.steps:
         response = step.response
         called = (f"{call.name} {call.arguments}" for call in response.tool_calls)
-        text = "\n".join((response.reasoning or "", response.content, *called))[:left]
-        parts.append(text)
-        left -= len(text)
-        if left <= 0:
-            break
+        parts += (response.reasoning or "", response.content, *called)
     return "\n".join(parts)

@@ -40,8 +40,9 @@ class NotFound(DataError):
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What is true until a file changes."""
+    """What is true while the index has this version."""
 
+    version: tuple[tuple[object, ...], ...]
     sources: tuple[ShownRun, ...]
     facets: Mapping[str, tuple[Facet, ...]]
     counts: dict[Query, int]
@@ -214,7 +215,9 @@ class Library:
             sources = tuple(
                 reread(source) if source.is_partial else source for source in self.sources
             )
-            if self._index.try_update(sources) or sources != self.sources:
+            self._index.try_update(sources)
+            # Another process may have updated the index.
+            if self._index.version() != self._state.version or sources != self.sources:
                 self._state = self._read_state(sources)
         finally:
             self._looked = time.monotonic()
@@ -225,8 +228,10 @@ class Library:
         return self._read_state(sources)
 
     def _read_state(self, sources: Sequence[ShownRun]) -> _State:
+        # First the version: a change in the meantime is found by the next look.
+        version = self._index.version()
         facets = read_facets(self._index.database.connection, sources)
-        return _State(tuple(sources), facets, {})
+        return _State(version, tuple(sources), facets, {})
 
 
 def _read_record(file: Path | None, place: Found, kind: type[RecordT]) -> RecordT:

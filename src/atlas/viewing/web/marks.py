@@ -26,8 +26,8 @@ def pairs_of(sources: Sequence[ShownRun]) -> list[tuple[str, str]]:
     ]
 
 
-def mark_rows(database: Database, sources: Sequence[ShownRun]) -> bool:
-    """Mark which rows are selected, disputed or flipped; whether anything had changed."""
+def mark_rows(database: Database, sources: Sequence[ShownRun]) -> None:
+    """Mark which rows are selected, disputed or flipped, if anything has changed."""
     connection = database.connection
     pairs = pairs_of(sources)
     arms = [one.key for one in sources if one.kind == "trajectories" and one.command in ARMS]
@@ -38,7 +38,7 @@ def mark_rows(database: Database, sources: Sequence[ShownRun]) -> bool:
     marked_for = json.dumps([stamps, pairs, arms])
     known = connection.execute("select marked_for from marks").fetchone()
     if known and known[0] == marked_for:
-        return False
+        return
     some_kind = " | ".join(f"max(s.kinds & {bit})" for bit in BIT_OF_KIND.values())
     with database.transaction() as inside:
         inside.execute(
@@ -82,4 +82,3 @@ def mark_rows(database: Database, sources: Sequence[ShownRun]) -> bool:
         )
         inside.execute("delete from marks")
         inside.execute("insert into marks values (?)", (marked_for,))
-    return True

@@ -18,6 +18,7 @@ from atlas.records import Problem
 from atlas.store.manifests import MANIFEST_FILE, Manifest, parse_manifest
 from atlas.store.paths import check_path, short_path
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES
+from atlas.viewing.web.unused_files import mark_used, remove_unused
 
 SourceKind = Literal["trajectories", "selection", "checkpoint", "report"]
 # Command -> the kind of its run, and the file of records.
@@ -29,6 +30,8 @@ KIND_OF: dict[str, tuple[SourceKind, str | None]] = {
 }
 # How deep the folder of an experiment is searched for runs.
 MAX_DEPTH = 4
+# The folder of an import, as a pattern.
+NAME_OF_IMPORT = "[0-9a-f]" * 24
 # Reads a log file or folder, and writes a run of trajectories to the second path.
 ImportLog = Callable[[Path, Path], object]
 
@@ -172,6 +175,9 @@ class _Search:
         except AtlasError as error:
             self._leave_out(path, str(error))
             return
+        mark_used(out)
+        # A log that has changed is imported again, under another name.
+        remove_unused(self._cache, NAME_OF_IMPORT)
         before = len(self.found)
         self._add_run(out)
         self.found[before:] = [
