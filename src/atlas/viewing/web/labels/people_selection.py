@@ -6,6 +6,7 @@ runs `atlas select --selector annotated labels=FILE`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -55,12 +56,14 @@ def write_people_selection(
     annotator: str | None = None,
     ratio: float = 1.0,
     finished_only: bool = False,
+    only: Callable[[Labeling], bool] = lambda _: True,
 ) -> PeopleSelection:
     """Write the labels of a run as a selection, beside the file of labels.
 
     Args:
         name: of the new folder.
         ratio: the share of steps that may be selected; 1 keeps every step that people chose.
+        only: which labelings may be used.
 
     Raises:
         ConfigError: the name or the share cannot be used, or the folder exists.
@@ -84,7 +87,7 @@ def write_people_selection(
         file,
         annotator=annotator,
         finished_only=finished_only,
-        only=lambda one: labels_of_run(library, source_key, one),
+        only=lambda one: only(one) and labels_of_run(library, source_key, one),
     )
     if not exported.num_labels:
         file.unlink()

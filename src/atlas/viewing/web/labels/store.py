@@ -153,12 +153,14 @@ class LabelStore:
             rows = connection.execute("SELECT id, digest, num_steps, task FROM trajectories")
             return {row["digest"]: PersonsTrajectory(*row) for row in rows}
 
-    def agreement(self) -> tuple[AnnotatorPair, ...]:
-        """How far each pair of annotators agrees on what both have decided."""
+    def agreement(
+        self, only: Callable[[Labeling], bool] = lambda _: True
+    ) -> tuple[AnnotatorPair, ...]:
+        """How far each pair of annotators agrees on what both have decided, in some labelings."""
         # Statistics import NumPy, which a viewer that only shows runs does not need.
         from atlas.viewing.web.labels.annotator_agreement import measure_annotators
 
-        return measure_annotators(self.labelings(), self.trajectories())
+        return measure_annotators(filter(only, self.labelings()), self.trajectories())
 
     def export_labels(
         self,

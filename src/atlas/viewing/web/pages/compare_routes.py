@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from atlas.records import Trajectory
@@ -51,7 +51,12 @@ def compare_routes(context: AppContext) -> APIRouter:
     router = APIRouter()
 
     def compare(
-        left: str, right: str, task: str = "", left_id: str = "", right_id: str = ""
+        request: Request,
+        left: str,
+        right: str,
+        task: str = "",
+        left_id: str = "",
+        right_id: str = "",
     ) -> Response:
         if not task:
             return RedirectResponse(link("/flips", left=left, right=right), status_code=303)
@@ -68,7 +73,7 @@ def compare_routes(context: AppContext) -> APIRouter:
 
         of_left = [EpisodeChoice(row, address(row, other), row == one) for row in rows]
         of_right = [EpisodeChoice(row, address(one, row), row == other) for row in others]
-        sides = _side(context, one, of_left), _side(context, other, of_right)
+        sides = _side(context, request, one, of_left), _side(context, request, other, of_right)
         return context.render(
             "compare.html.j2",
             left=sides[0],
@@ -159,10 +164,12 @@ def _choose(rows: Sequence[Row], wanted: str) -> Row:
     return next((row for row in rows if row.id == wanted), rows[0])
 
 
-def _side(context: AppContext, row: Row, choices: Sequence[EpisodeChoice]) -> ComparedSide:
+def _side(
+    context: AppContext, request: Request, row: Row, choices: Sequence[EpisodeChoice]
+) -> ComparedSide:
     trajectory = context.library.trajectory(row.source, row.id)
     critical: dict[int, tuple[str, ...]] = {}
-    if not hides_choices(context, trajectory):
+    if not hides_choices(context, request, trajectory):
         for named in context.library.selections(row.source, row.id):
             for index in named.selection.indices:
                 critical[index] = (*critical.get(index, ()), named.name)

@@ -18,6 +18,7 @@ from atlas.viewing.web.labels.label_files import label_lines
 from atlas.viewing.web.labels.people_selection import labels_of_run, write_people_selection
 from atlas.viewing.web.labels.store import check_annotator
 from atlas.viewing.web.labels.uncertain_order import UncertainOrder
+from atlas.viewing.web.pages.hidden_choices import hides_choices, shown_labels
 from atlas.viewing.web.pages.label_forms import (
     Form,
     annotator_of,
@@ -48,7 +49,7 @@ def labeling_of(
         source,
         annotator_of(request, context.config),
         context.labels.labelings(trajectory),
-        is_blind=context.config.blind,
+        is_hidden=hides_choices(context, request, trajectory),
         asked_step=_asked_step(request),
     )
 
@@ -127,14 +128,15 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
     order = UncertainOrder(library)
 
     def show_labels(request: Request, made: str = "", none: str = "") -> HTMLResponse:
-        said = _made(labels.path.parent, made) if made else ""
+        said = _made(labels.path.parent, made, context.config.blind) if made else ""
         if none:
             said = f"{library.source(none).title}: nothing uncertain is left to label."
+        is_shown = shown_labels(context, request)
         view = describe_labels(
-            labels.labelings(),
+            [one for one in labels.labelings() if is_shown(one)],
             labels.trajectories(),
-            labels.agreement(),
-            labels.history(limit=NUM_EDITS),
+            labels.agreement(is_shown),
+            [edit for edit in labels.history() if is_shown(edit)][:NUM_EDITS],
             library.sources,
             labels.path.name,
         )
@@ -143,6 +145,7 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
             view=view,
             annotator=annotator_of(request, context.config),
             said=said,
+            is_blind=context.config.blind,
             makes_selections=context.make_selection is not None,
         )
 
@@ -161,7 +164,10 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
         found = order.next_of(source, done, after)
         if found is None:
             return see_other("/labels", none=source)
-        return see_other("/trajectory", f"step-{found.step}", source=source, id=found.trajectory_id)
+        # The step is one about which selectors are uncertain.
+        is_hidden = hides_choices(context, request, library.trajectory(source, found.trajectory_id))
+        anchor = "" if is_hidden else f"step-{found.step}"
+        return see_other("/trajectory", anchor, source=source, id=found.trajectory_id)
 
     router.add_api_route("", show_labels, response_class=HTMLResponse)
     router.add_api_route("/annotator", choose_annotator, methods=["POST"])
@@ -172,14 +178,20 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
     library, labels = context.library, context.labels
 
     def export_labels(
-        format: str = "jsonl", source: str = "", annotator: str = "", finished: str = ""
+        request: Request,
+        format: str = "jsonl",
+        source: str = "",
+        annotator: str = "",
+        finished: str = "",
     ) -> Response:
         if format != "jsonl":
             raise ConfigError(f"format '{format:.40}' is not known, expected jsonl.")
+        is_shown = shown_labels(context, request)
         chosen = [
             one
             for one in labels.labelings()
-            if annotator in ("", one.annotator)
+            if is_shown(one)
+            and annotator in ("", one.annotator)
             and (one.is_finished or not finished)
             and (not source or labels_of_run(library, source, one))
         ]
@@ -187,7 +199,7 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
         headers = {"content-disposition": 'attachment; filename="labels.jsonl"'}
         return Response(body, media_type="application/x-ndjson", headers=headers)
 
-    def make_selection(form: FormBody) -> Response:
+    def make_selection(request: Request, form: FormBody) -> Response:
         if context.make_selection is None:
             raise ConfigError(
                 "this viewer cannot write selections. Export the labels, then use 'atlas select "
@@ -202,6 +214,7 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
             annotator=form.get("annotator") or None,
             ratio=number(form, "ratio") or 1.0,
             finished_only=bool(form.get("finished")),
+            only=shown_labels(context, request),
         )
         return see_other("/labels", made=made.out.name)
 
@@ -209,11 +222,16 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
     router.add_api_route("/selection", make_selection, methods=["POST"])
 
 
-def _made(folder: Path, name: str) -> str:
-    """A sentence on a selection that was written, read from its run folder."""
+def _made(folder: Path, name: str, is_blind: bool) -> str:
+    """A sentence on a selection that was written, read from its run folder.
+
+    In blind mode it has no counts: they may be those of a selector.
+    """
     if name_fault(name) is not None:
         return ""
     summary = read_manifest(folder / name, ("select",)).summary
+    if is_blind:
+        return f"Written: {folder / name}."
     steps, trajectories = summary["selected_steps"], summary["trajectories"]
     return (
         f"Written: {folder / name}, a selection with {steps:,} critical steps in "

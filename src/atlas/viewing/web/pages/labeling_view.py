@@ -99,7 +99,7 @@ def describe_labeling(
     annotator: str,
     labelings: Sequence[Labeling],
     *,
-    is_blind: bool = False,
+    is_hidden: bool = False,
     asked_step: int | None = None,
 ) -> LabelingView:
     """The controls of one annotator, with what others say.
@@ -107,12 +107,11 @@ def describe_labeling(
     Args:
         source: the key of the run.
         labelings: of all annotators of this trajectory.
-        is_blind: hide selections and other people until the annotator has finished.
+        is_hidden: leave out what other people say.
         asked_step: the step of which the fields are asked for.
     """
     own = next((one for one in labelings if one.annotator == annotator), None)
     is_finished = own is not None and own.is_finished
-    is_hidden = is_blind and not is_finished
     others = [] if is_hidden else [one for one in labelings if one.annotator != annotator]
     labels = {} if own is None else own.labels
     has_all_fields = len(trajectory.steps) <= MAX_STEPS_WITH_FIELDS
