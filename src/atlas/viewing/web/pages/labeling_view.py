@@ -165,12 +165,19 @@ def _step(
         reason=(label and label.reason) or "",
         evidence=(label and label.evidence) or "",
         saved="" if label is None else f"saved by {label.annotator} at {clock(label.time)}",
-        others=tuple(
-            SaidByOther(one.annotator, TYPE_NAMES[said.type], said.reason or "")
-            for one in others
-            if (said := one.labels.get(step)) is not None and said.type is not None
-        ),
+        others=tuple(said for one in others if (said := _said_by(one, step)) is not None),
     )
+
+
+def _said_by(other: Labeling, step: int) -> SaidByOther | None:
+    """What another person says; who has finished says "not critical" without a label, too."""
+    label = other.labels.get(step)
+    type_: LabelType | None = "none" if other.is_finished else None
+    if label is not None and label.type is not None:
+        type_ = label.type
+    if type_ is None:
+        return None
+    return SaidByOther(other.annotator, TYPE_NAMES[type_], (label and label.reason) or "")
 
 
 def clock(time: str) -> str:
