@@ -45,5 +45,18 @@ def test_many_steps_have_fields_where_they_are_asked_for_or_used(tmp_path: Path,
         later = client.get("/trajectory", params=given).text
         assert 'value="it opens the door"' in later
         assert later.count(FIELD) == 1
+        # A tab from before sends no such field, and a form without a choice sends no type.
+        for change in ({"type": "none"}, {"evidence": "step 2"}):
+            again = {**given, "step": 3, **change}
+            client.post("/labels/set", data=again, headers={"origin": "http://127.0.0.1"})
+        [label] = labels.labels(played("hall", "success", steps=num_steps))
+        assert (label.type, label.reason, label.evidence) == (
+            "none",
+            "it opens the door",
+            "step 2",
+        )
+        emptied = {**given, "step": 3, "type": "", "reason": "", "evidence": ""}
+        client.post("/labels/set", data=emptied, headers={"origin": "http://127.0.0.1"})
+        assert labels.labels(played("hall", "success", steps=num_steps)) == ()
         assert client.get("/trajectory", params={**given, "fields": "9" * 5000}).status_code == 200
     library.close()

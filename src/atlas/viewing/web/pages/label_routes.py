@@ -16,7 +16,7 @@ from atlas.store.record_files import to_json
 from atlas.viewing.web.context import AppContext
 from atlas.viewing.web.labels.label_files import label_lines
 from atlas.viewing.web.labels.people_selection import labels_of_run, write_people_selection
-from atlas.viewing.web.labels.store import check_annotator
+from atlas.viewing.web.labels.store import KEEP, check_annotator
 from atlas.viewing.web.labels.uncertain_order import UncertainOrder
 from atlas.viewing.web.pages.hidden_choices import hides_choices, shown_labels
 from atlas.viewing.web.pages.label_forms import (
@@ -92,15 +92,16 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
 
     def set_label(request: Request, form: FormBody) -> Response:
         trajectory = library.trajectory(field(form, "source"), field(form, "id"))
-        step, type_ = whole_number(form, "step"), form.get("type", "")
+        step = whole_number(form, "step")
+        # A form has no field of what its page does not show, or where nothing is chosen.
         labels.set(
             annotator_of(request, context.config),
             trajectory,
             step,
-            _type_of(type_) if type_ else None,
-            reason=form.get("reason"),
-            evidence=form.get("evidence"),
-            confidence=number(form, "confidence"),
+            _type_of(form["type"]) if "type" in form else KEEP,
+            reason=form.get("reason", KEEP),
+            evidence=form.get("evidence", KEEP),
+            confidence=number(form, "confidence") if "confidence" in form else KEEP,
         )
         return answer(request, form, step)
 
@@ -239,7 +240,9 @@ def _made(folder: Path, name: str, is_blind: bool) -> str:
     )
 
 
-def _type_of(text: str) -> LabelType:
+def _type_of(text: str) -> LabelType | None:
+    if not text:
+        return None
     for known in TYPE_NAMES:
         if text == known:
             return known
