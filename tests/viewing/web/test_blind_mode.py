@@ -19,7 +19,6 @@ from atlas.viewing.web.app import make_app
 from atlas.viewing.web.config import ViewConfig
 from atlas.viewing.web.labels.store import LabelStore
 from atlas.viewing.web.library import Library
-from atlas.viewing.web.pages.label_forms import ANNOTATOR_COOKIE
 from atlas.viewing.web.query import FILTERS
 from atlas.viewing.web.sources import open_sources
 from atlas.viewing.web.static_page import StaticEntry, render_static
@@ -85,9 +84,9 @@ def open_viewer(folder: Path, says: bool, **settings: object) -> Iterator[TestCl
             labels.finish(person, one)
     labels.set("zoe", given[0], 0, "critical", reason="my own")
     config = ViewConfig.model_validate({"annotator": "ann", "blind": True, **settings})
-    cookies = {ANNOTATOR_COOKIE: "zoe"}
-    with TestClient(make_app(library, labels, config), base_url=ADDRESS, cookies=cookies) as client:
+    with TestClient(make_app(library, labels, config), base_url=ADDRESS) as client:
         client.headers["origin"] = ADDRESS
+        client.post("/labels/annotator", data={"annotator": "zoe"})
         yield client
     labels.close()
     library.close()

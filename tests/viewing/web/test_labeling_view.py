@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,33 @@ from tests.run_folders import write_trajectories
 from tests.viewing.web.compared_runs import played
 
 FIELD = 'name="reason"'
+
+
+def test_a_browser_names_its_person_for_one_file_of_labels_and_one_setting(tmp_path: Path) -> None:
+    """A browser has the same cookies for all viewers of a machine, before and after a restart."""
+    run = write_trajectories(tmp_path / "run", [played("hall", "success")])
+    library = Library(open_sources([run]), tmp_path / "index")
+    cookies: dict[str, str] = {}
+
+    def annotator(file: str, annotator: str, chosen: str = "") -> str:
+        labels = LabelStore(tmp_path / file)
+        app = make_app(library, labels, ViewConfig(annotator=annotator))
+        with TestClient(app, base_url="http://127.0.0.1", cookies=cookies) as client:
+            origin = {"origin": "http://127.0.0.1"}
+            if chosen:
+                client.post("/labels/annotator", data={"annotator": chosen}, headers=origin)
+                cookies.update(client.cookies)
+            page = client.get("/labels").text
+        labels.close()
+        found = re.search(r'name="annotator" value="([^"]*)"', page)
+        assert found is not None
+        return found[1]
+
+    assert annotator("one.sqlite", "ann", chosen="zoe") == "zoe"
+    assert annotator("one.sqlite", "ann") == "zoe"
+    assert annotator("one.sqlite", "bob") == "bob"
+    assert annotator("two.sqlite", "ann") == "ann"
+    library.close()
 
 
 @pytest.mark.parametrize("more", [0, 1])

@@ -22,7 +22,7 @@ def hides_choices(context: AppContext, request: Request, trajectory: Trajectory)
     """Whether this person may not see yet what others say about a trajectory."""
     if not context.config.blind:
         return False
-    annotator = annotator_of(request, context.config)
+    annotator = annotator_of(request, context)
     return not context.labels.labeling(annotator, trajectory).is_finished
 
 
@@ -30,7 +30,7 @@ def shown_labels(context: AppContext, request: Request) -> Callable[[Labeling | 
     """Which labels this person may see: all, or in blind mode as `hides_choices`, and their own."""
     if not context.config.blind:
         return lambda _: True
-    annotator = annotator_of(request, context.config)
+    annotator = annotator_of(request, context)
     finished = {
         one.digest
         for one in context.labels.labelings()

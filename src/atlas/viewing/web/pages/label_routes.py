@@ -47,7 +47,7 @@ def labeling_of(
     return describe_labeling(
         trajectory,
         source,
-        annotator_of(request, context.config),
+        annotator_of(request, context),
         context.labels.labelings(trajectory),
         is_hidden=hides_choices(context, request, trajectory),
         asked_step=_asked_step(request),
@@ -95,7 +95,7 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
         step = whole_number(form, "step")
         # A form has no field of what its page does not show, or where nothing is chosen.
         labels.set(
-            annotator_of(request, context.config),
+            annotator_of(request, context),
             trajectory,
             step,
             _type_of(form["type"]) if "type" in form else KEEP,
@@ -107,7 +107,7 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
 
     def undo_label(request: Request, form: FormBody) -> Response:
         trajectory = library.trajectory(field(form, "source"), field(form, "id"))
-        undone = labels.undo(annotator_of(request, context.config), trajectory)
+        undone = labels.undo(annotator_of(request, context), trajectory)
         if undone is None and is_htmx(request):
             return Response(status_code=204)
         # The undone label may be that of another step.
@@ -116,7 +116,7 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
     def finish_labels(request: Request, form: FormBody) -> Response:
         trajectory = library.trajectory(field(form, "source"), field(form, "id"))
         is_finished = form.get("finished", "yes") == "yes"
-        labels.finish(annotator_of(request, context.config), trajectory, is_finished)
+        labels.finish(annotator_of(request, context), trajectory, is_finished)
         return answer(request, form, None)
 
     router.add_api_route("/set", set_label, methods=["POST"])
@@ -144,7 +144,7 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
         return context.render(
             "labels.html.j2",
             view=view,
-            annotator=annotator_of(request, context.config),
+            annotator=annotator_of(request, context),
             said=said,
             is_blind=context.config.blind,
             makes_selections=context.make_selection is not None,
@@ -152,11 +152,11 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
 
     def choose_annotator(form: FormBody) -> Response:
         response = see_other("/labels")
-        remember_annotator(response, check_annotator(field(form, "annotator")))
+        remember_annotator(response, context, check_annotator(field(form, "annotator")))
         return response
 
     def show_next(request: Request, source: str, after: str = "") -> Response:
-        annotator = annotator_of(request, context.config)
+        annotator = annotator_of(request, context)
         done = {
             one.digest
             for one in labels.labelings()
