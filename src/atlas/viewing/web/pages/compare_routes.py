@@ -57,10 +57,11 @@ def compare_routes(context: AppContext) -> APIRouter:
         task: str = "",
         left_id: str = "",
         right_id: str = "",
+        environment: str | None = None,
     ) -> Response:
         if not task:
             return RedirectResponse(link("/flips", left=left, right=right), status_code=303)
-        rows, others = (_episodes(context, key, task) for key in (left, right))
+        rows, others = (_episodes(context, key, task, environment) for key in (left, right))
         one = _choose(rows, left_id)
         # Within one run, an episode stands beside another one.
         other = _choose(
@@ -69,7 +70,8 @@ def compare_routes(context: AppContext) -> APIRouter:
 
         def address(left_row: Row, right_row: Row) -> str:
             ids = {"left_id": left_row.id, "right_id": right_row.id}
-            return link("/compare", left=left, right=right, task=task, **ids)
+            of = {"task": task, "environment": environment}
+            return link("/compare", left=left, right=right, **of, **ids)
 
         of_left = [EpisodeChoice(row, address(row, other), row == one) for row in rows]
         of_right = [EpisodeChoice(row, address(one, row), row == other) for row in others]
@@ -83,7 +85,13 @@ def compare_routes(context: AppContext) -> APIRouter:
             alignment=align_episodes(sides[0].trajectory, sides[1].trajectory),
             flips_url=link("/flips", left=left, right=right),
             swapped_url=link(
-                "/compare", left=right, right=left, task=task, left_id=other.id, right_id=one.id
+                "/compare",
+                left=right,
+                right=left,
+                task=task,
+                environment=environment,
+                left_id=other.id,
+                right_id=one.id,
             ),
         )
 
@@ -144,16 +152,21 @@ def _address(pair: TaskPair, left: str, right: str) -> str:
         failure = next((row for row in lost.episodes if row.outcome != "success"), lost.episodes[0])
         one, other = (failure, success) if pair.gain > 0 else (success, failure)
     ids = {"left_id": one.id, "right_id": other.id}
-    return link("/compare", left=left, right=right, task=pair.task_id, **ids)
+    of = {"task": pair.task_id, "environment": pair.environment}
+    return link("/compare", left=left, right=right, **of, **ids)
 
 
-def _episodes(context: AppContext, key: str, task: str) -> list[Row]:
-    """The readable episodes of a run on a task.
+def _episodes(context: AppContext, key: str, task: str, environment: str | None) -> list[Row]:
+    """The readable episodes of a run on a task, in one environment if it is given.
 
     Raises:
         NotFound: it has none.
     """
-    rows = [row for row in context.library.episodes(key, task) if row.id]
+    rows = [
+        row
+        for row in context.library.episodes(key, task)
+        if row.id and environment in (None, row.environment)
+    ]
     if not rows:
         title = context.library.source(key).title
         raise NotFound(f"{title} has no episode on task '{task}'. Open the list of tasks.")

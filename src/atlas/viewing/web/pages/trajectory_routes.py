@@ -130,7 +130,15 @@ def _same_task(context: AppContext, source: str, trajectory: Trajectory) -> tupl
         LinkView(
             link("/trajectory", source=row.source, id=row.id)
             if row.source == source
-            else link("/compare", left=source, right=row.source, task=trajectory.task.id),
+            else link(
+                "/compare",
+                left=source,
+                right=row.source,
+                task=trajectory.task.id,
+                environment=trajectory.task.environment,
+                left_id=trajectory.id,
+                right_id=row.id,
+            ),
             f"{'another' if row.source == source else 'beside'} "
             f"{one_line(row.source, MAX_LINK)} ({row.outcome})",
         )
