@@ -18,7 +18,7 @@ from atlas.viewing.web.labels.label_files import label_lines
 from atlas.viewing.web.labels.people_selection import labels_of_run, write_people_selection
 from atlas.viewing.web.labels.store import KEEP, check_annotator
 from atlas.viewing.web.labels.uncertain_order import UncertainOrder
-from atlas.viewing.web.pages.hidden_choices import hides_choices, shown_labels
+from atlas.viewing.web.pages.hidden_choices import hides_choices, query_of, shown_labels
 from atlas.viewing.web.pages.label_forms import (
     Form,
     annotator_of,
@@ -51,6 +51,7 @@ def labeling_of(
         context.labels.labelings(trajectory),
         is_hidden=hides_choices(context, request, trajectory),
         asked_step=_asked_step(request),
+        query=query_of(context, request).params,
     )
 
 
@@ -79,7 +80,8 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
         source, id_ = field(form, "source"), field(form, "id")
         if step is None or not is_htmx(request):
             anchor = "" if step is None else f"step-{step}"
-            response: Response = see_other("/trajectory", anchor, source=source, id=id_)
+            query = query_of(context, request).params
+            response: Response = see_other("/trajectory", anchor, source=source, id=id_, **query)
             if is_htmx(request):
                 response = Response(headers={"HX-Refresh": "true"})
             return response
@@ -168,7 +170,8 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
         # The step is one about which selectors are uncertain.
         is_hidden = hides_choices(context, request, library.trajectory(source, found.trajectory_id))
         anchor = "" if is_hidden else f"step-{found.step}"
-        return see_other("/trajectory", anchor, source=source, id=found.trajectory_id)
+        query = query_of(context, request).params
+        return see_other("/trajectory", anchor, source=source, id=found.trajectory_id, **query)
 
     router.add_api_route("", show_labels, response_class=HTMLResponse)
     router.add_api_route("/annotator", choose_annotator, methods=["POST"])
@@ -206,6 +209,7 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
                 "this viewer cannot write selections. Export the labels, then use 'atlas select "
                 "--selector annotated labels=FILE'."
             )
+        ratio = number(form, "ratio")
         made = write_people_selection(
             library,
             labels,
@@ -213,7 +217,7 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
             field(form, "source"),
             field(form, "name"),
             annotator=form.get("annotator") or None,
-            ratio=number(form, "ratio") or 1.0,
+            ratio=1.0 if ratio is None else ratio,
             finished_only=bool(form.get("finished")),
             only=shown_labels(context, request),
         )

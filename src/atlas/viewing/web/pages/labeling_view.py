@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from atlas.presenting.wording import KIND_LABELS
 from atlas.records import CRITICAL_KINDS, LabelType, Trajectory
@@ -60,6 +60,7 @@ class StepLabeling:
     Attributes:
         has_fields: for reason, evidence and confidence; otherwise the page links to them.
         is_asked: the link was followed.
+        query: the parameters of the list, which the answers keep.
     """
 
     source: str
@@ -73,6 +74,7 @@ class StepLabeling:
     others: tuple[SaidByOther, ...] = ()
     has_fields: bool = True
     is_asked: bool = False
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class LabelingView:
     """The controls of a trajectory.
 
     `is_hidden`: what selectors and other people say stays hidden until the annotator has finished.
+    `query` has the parameters of the list that the page belongs to.
     """
 
     source: str
@@ -91,6 +94,7 @@ class LabelingView:
     is_finished: bool
     is_hidden: bool
     steps: tuple[StepLabeling, ...]
+    query: Mapping[str, str]
 
 
 def describe_labeling(
@@ -101,6 +105,7 @@ def describe_labeling(
     *,
     is_hidden: bool = False,
     asked_step: int | None = None,
+    query: Mapping[str, str] | None = None,
 ) -> LabelingView:
     """The controls of one annotator, with what others say.
 
@@ -109,6 +114,7 @@ def describe_labeling(
         labelings: of all annotators of this trajectory.
         is_hidden: leave out what other people say.
         asked_step: the step of which the fields are asked for.
+        query: the parameters of the list that the page belongs to.
     """
     own = next((one for one in labelings if one.annotator == annotator), None)
     is_finished = own is not None and own.is_finished
@@ -121,7 +127,7 @@ def describe_labeling(
         is_asked = step == asked_step
         is_used = made.reason or made.evidence or any(one.is_chosen for one in made.confidences)
         has_fields = has_all_fields or is_asked or bool(is_used)
-        return replace(made, has_fields=has_fields, is_asked=is_asked)
+        return replace(made, has_fields=has_fields, is_asked=is_asked, query=query or {})
 
     return LabelingView(
         source=source,
@@ -133,6 +139,7 @@ def describe_labeling(
         is_finished=is_finished,
         is_hidden=is_hidden,
         steps=tuple(map(controls, range(len(trajectory.steps)))),
+        query=query or {},
     )
 
 
