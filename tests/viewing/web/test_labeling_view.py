@@ -70,7 +70,9 @@ def labeled(tmp_path: Path) -> Iterator[TestClient]:
     labels = LabelStore(tmp_path / "labels.sqlite")
     attempts = []
 
-    def make(trajectories: Path, file: Path, out: Path, annotator: str | None, ratio: float) -> str:
+    def make(
+        trajectories: Path, labels: Path, out: Path, annotator: str | None, ratio: float
+    ) -> str:
         attempts.append(out)
         out.mkdir()
         if len(attempts) == 1:
