@@ -84,7 +84,7 @@ def write_page(
             store = LabelStore(file)
             stack.callback(store.close)
         shown = ShownParts(
-            selections=not config.blind,
+            is_blind=config.blind,
             labels_of=store.labelings if store else None,
             renderer=_renderer(config.tokenizer) if config.tokenizer else None,
         )

@@ -162,9 +162,11 @@ def test_what_others_wrote_stays_as_it_is_and_a_missing_line_end_is_added(run: P
 
 
 def test_a_crash_while_a_trajectory_goes_over_makes_no_label_twice(run: Path) -> None:
-    label(run, "nnny")
     partial = run.parent / "labels.jsonl.partial"
-    partial.write_bytes((run.parent / "labels.jsonl").read_bytes() + b'{"trajectory_id": "t1", "st')
+    label(run, "nnnq")
+    drafts = partial.read_bytes()
+    label(run, "y")
+    partial.write_bytes(drafts + b'{"digest": "", "label": {"trajectory_id": "t1", "st')
     label(run, "ay")
     assert [step[:2] for step in labels_in(run)] == [("t3", 0), ("t3", 1), ("t3", 2), ("t1", 0)]
     assert not partial.exists()
@@ -178,7 +180,7 @@ def test_a_file_of_something_else_is_not_written_to(run: Path, tmp_path: Path) -
     assert file.read_text(encoding="utf-8") == '{"id": "t3"}\n'
     file.unlink()
     file.with_suffix(".jsonl.partial").write_text("[]\n", encoding="utf-8")
-    with pytest.raises(DataError, match="something other than labels"):
+    with pytest.raises(DataError, match="something other than drafts"):
         label(run, "n")
     with pytest.raises(ConfigError, match="does not end in"):
         LabelBook(tmp_path / "labels.csv", "ann")
@@ -195,7 +197,46 @@ def test_two_sittings_at_once_do_not_share_a_file(tmp_path: Path) -> None:
     ):
         LabelBook(tmp_path / "l.jsonl", "bea")
     with LabelBook(tmp_path / "l.jsonl", "bea") as book:
-        book.add("t", 0, "critical")
+        book.add(make_trajectory(1), 0, "critical")
+
+
+@pytest.mark.parametrize("others", [1, 3, 4])
+def test_answers_of_an_unfinished_trajectory_never_go_to_other_steps_with_its_id(
+    run: Path, tmp_path: Path, others: int
+) -> None:
+    """Whether the other run has fewer steps than were answered, as many or more."""
+    label(run, "pnq")
+    drafts = (tmp_path / "labels.jsonl.partial").read_bytes()
+    other = write_trajectories(
+        tmp_path / "other", [make_trajectory(others, "t3", "I think otherwise.")]
+    )
+    with pytest.raises(DataError, match=r"'t3' by ann are about other steps .* another --out"):
+        label(other, "nnnny")
+    assert (tmp_path / "labels.jsonl.partial").read_bytes() == drafts
+    assert not (tmp_path / "labels.jsonl").exists()
+    # Another person has no answers there, and the run that was begun goes on.
+    assert label(other, "n" * others + "y", annotator="bea")[0] == 1
+    assert label(run, "ay", id_prefix="t3")[0] == 1
+
+
+def test_a_kill_while_a_torn_line_is_removed_loses_no_answer(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(run, "pnq")
+    partial = run.parent / "labels.jsonl.partial"
+    whole = partial.read_bytes()
+    partial.write_bytes(whole + b'{"digest": "')
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            label(run, "q")
+    assert partial.read_bytes().startswith(whole)
+    assert "step 2 of 0 to 2" in label(run, "q")[1]
+    assert partial.read_bytes() == whole
 
 
 def read_until(screen: int, text: str) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,16 @@ import pytest
 pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
-from tests.viewing.web.compared_runs import open_viewer
+from atlas.records import Trajectory
+from atlas.viewing.web.app import make_app
+from atlas.viewing.web.config import ViewConfig
+from atlas.viewing.web.labels.store import LabelStore
+from atlas.viewing.web.library import Library
+from atlas.viewing.web.sources import open_sources
+from tests.run_folders import write_trajectories
+from tests.viewing.web.compared_runs import open_viewer, played
+
+ADDRESS = "http://127.0.0.1"
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +86,40 @@ def test_in_blind_mode_no_choice_is_shown(tmp_path: Path) -> None:
         not in TestClient(app, base_url="http://127.0.0.1").get("/compare", params=given).text
     )
     library.close()
+
+
+def test_a_link_to_another_episode_of_a_task_opens_these_two(tmp_path: Path) -> None:
+    """Whatever other episodes there are on the task, and on one with its id elsewhere."""
+
+    def episode(name: str, environment: str) -> Trajectory:
+        made = played("room", "success")
+        task = made.task.model_copy(update={"environment": environment})
+        return made.model_copy(update={"id": name, "task": task})
+
+    named = {"x": "here", "y": "there", "z": "here", "w": "here"}
+    runs = [
+        write_trajectories(
+            tmp_path / run, [episode(f"{run}-{name}", place) for name, place in named.items()]
+        )
+        for run in ("one", "two")
+    ]
+    library = Library(open_sources(runs), tmp_path / "index")
+    labels = LabelStore(tmp_path / "labels.sqlite")
+    pairs = []
+    with TestClient(make_app(library, labels, ViewConfig()), base_url=ADDRESS) as client:
+        for name in named:
+            given = {"source": "one", "id": f"one-{name}"}
+            page = client.get("/trajectory", params=given).text
+            for link in re.findall(r'href="(/compare\?[^"]*)"', page):
+                text = client.get(html.unescape(link)).text
+                pairs.append(re.findall(r'<p><a href="/trajectory[^"]*">([^<]*)</a>', text))
+                # The other episodes of each side are those of the same environment.
+                assert ("3 episodes on this task" in text) == (named[name] == "here")
+    labels.close()
+    library.close()
+    assert sorted(pairs) == sorted(
+        [f"one-{left}", f"two-{right}"]
+        for left in named
+        for right in named
+        if named[left] == named[right]
+    )

@@ -22,7 +22,7 @@ from atlas.records import Message
 from atlas.store.labels import read_labels
 from atlas.viewing.web.labels.database import LabelDatabase
 from atlas.viewing.web.labels.edits import labeled_trajectory
-from atlas.viewing.web.labels.store import TYPES, LabelStore
+from atlas.viewing.web.labels.store import KEEP, TYPES, LabelStore
 from tests.conftest import make_trajectory
 
 TRAJECTORIES = [make_trajectory(3, "t0"), make_trajectory(2, "t1")]
@@ -119,6 +119,29 @@ def test_any_edits_and_undos_of_several_people_equal_a_stack_of_states_for_each(
         for (person, index), state in expected.items():
             assert as_state(again, person, index) == state
         again.close()
+
+
+PARTS = {
+    "type": st.sampled_from((*TYPES, None)),
+    "reason": st.sampled_from(("why", None)),
+    "evidence": st.sampled_from(("there", None)),
+    "confidence": st.sampled_from((0.5, None)),
+}
+
+
+@given(st.fixed_dictionaries(PARTS), st.fixed_dictionaries({}, optional=PARTS))
+@settings(max_examples=30)
+def test_parts_that_are_kept_are_those_of_the_label_before(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = LabelStore(Path(folder) / "labels.sqlite")
+        store.set("ann", TRAJECTORIES[0], 1, **first)
+        store.set("ann", TRAJECTORIES[0], 1, **{**dict.fromkeys(PARTS, KEEP), **second})
+        expected = {**first, **second}
+        label = store.labeling("ann", TRAJECTORIES[0]).labels.get(1)
+        assert {name: getattr(label, name, None) for name in PARTS} == expected
+        store.close()
 
 
 @given(EDITS)

@@ -22,7 +22,9 @@ from atlas.records import (
     ToolCall,
     Trajectory,
 )
+from atlas.viewing.web.labels.edits import Labeling, StepLabel
 from atlas.viewing.web.markdown_copy import markdown_copy
+from atlas.viewing.web.pages.labeling_view import describe_labeling
 from atlas.viewing.web.pages.paired_calls import CallPlace, ResultPlace, pair_calls
 from atlas.viewing.web.pages.pretty_json import (
     MAX_GROWTH,
@@ -219,6 +221,30 @@ def test_steps_that_a_person_has_not_labeled_yet_are_no_disagreement() -> None:
     assert [each.index for each in unfinished.disagreements] == []
     assert [each.index for each in finished.disagreements] == [0]
     assert finished.columns[1].marks[1].reason == "the door"
+
+
+@pytest.mark.parametrize("labeled", [(), (1,), (0, 1, 2)])
+def test_who_has_finished_says_that_steps_without_a_label_are_not_critical(
+    labeled: tuple[int, ...],
+) -> None:
+    """Whatever steps have the label "none", finishing equals this label on every step."""
+    one = trajectory(step("a"), step("b"), step("c"))
+    labels = {
+        index: StepLabel("ann", one.id, "", index, "none", None, None, None, "")
+        for index in range(3)
+    }
+    given = {index: labels[index] for index in labeled}
+    chosen = [selection("oracle", 3, s1="critical_action")]
+    views = [
+        describe_trajectory(one, chosen, said.values(), finished=["ann"])
+        for said in (given, labels)
+    ]
+    assert views[0].columns == views[1].columns
+    assert [column.name for column in views[0].columns] == ["oracle", "ann"]
+    assert [each.index for each in views[0].disagreements] == [1]
+    beside = describe_labeling(one, "run", "bob", [Labeling(one.id, "", "ann", given, True)])
+    said = [(other.annotator, other.name) for each in beside.steps for other in each.others]
+    assert said == [("ann", "not critical")] * 3
 
 
 def test_marks_of_the_source_are_a_column_unless_the_page_is_blind() -> None:

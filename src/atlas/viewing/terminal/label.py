@@ -65,7 +65,8 @@ def label_trajectories(
     Raises:
         ConfigError: standard input is not a terminal, `annotator` is empty, or `out` is not a
             .jsonl file in an existing folder.
-        DataError: `out` holds something other than labels, or the trajectory does not exist.
+        DataError: `out` holds something other than labels, or labels of other steps, or the
+            trajectory does not exist.
         RunError: `run` is not a finished run with trajectories, or another process writes `out`.
     """
     if not annotator.strip():
@@ -90,13 +91,13 @@ def label_trajectories(
 
 def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyboard) -> str:
     """Label one trajectory; returns the key that ended it: "y", `SKIP` or one of `QUIT`."""
+    labels = book.drafts(trajectory)
     console.rule()
     print_trajectory(console, trajectory, None)
     console.rule()
     note: str | None = None
     shown = -1
     while True:
-        labels = book.drafts(trajectory.id)
         index = len(labels)
         if index == len(trajectory.steps):
             _say(console, f"\n{_summary(labels)}. {CONFIRMATION}")
@@ -111,7 +112,7 @@ def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyb
         key = next(key for key in iter(keys.key, None) if key in known)
         if key in TYPES:
             _say(console, f"step {index}: {TYPES[key].replace('_', ' ')}")
-            book.add(trajectory.id, index, TYPES[key], note)
+            book.add(trajectory, index, TYPES[key], note)
             note = None
         elif key == "w":
             note = keys.line("note: ").strip() or None
@@ -119,10 +120,11 @@ def _label(console: Console, trajectory: Trajectory, book: LabelBook, keys: Keyb
             print_step(console, index, trajectory.steps[index], whole=True)
         elif key != "b":
             if key == "y":
-                book.finish(trajectory.id)
+                book.finish(trajectory)
             return key
         elif labels:
-            book.drop_last(trajectory.id)
+            book.drop_last(trajectory)
+        labels = book.drafts(trajectory)
 
 
 def _summary(labels: list[Label]) -> str:

@@ -25,10 +25,11 @@ LabelsOf = Callable[[Trajectory], Sequence["Labeling"]]
 class ShownParts:
     """What is shown of each trajectory beside its steps.
 
-    `labels_of` gives the labels of people, `renderer` the tokens of the loss masks.
+    With `is_blind`, nobody's choice of steps is shown. `labels_of` gives the labels of people,
+    `renderer` the tokens of the loss masks.
     """
 
-    selections: bool = True
+    is_blind: bool = False
     labels_of: LabelsOf | None = None
     renderer: Renderer | None = None
 
@@ -70,8 +71,8 @@ def make_entries(
         except DataError as error:
             yield Problem(where=row.source, reason=str(error), item=row.id)
             continue
-        selections = library.selections(row.source, row.id) if shown.selections else ()
-        labelings = shown.labels_of(trajectory) if shown.labels_of else ()
+        selections = () if shown.is_blind else library.selections(row.source, row.id)
+        labelings = shown.labels_of(trajectory) if shown.labels_of and not shown.is_blind else ()
         masks = describe_masks(trajectory, selections, shown.renderer) if shown.renderer else ()
         yield StaticEntry(
             trajectory,
@@ -80,6 +81,7 @@ def make_entries(
             tuple(one.annotator for one in labelings if one.is_finished),
             row.source,
             tuple(masks),
+            shown.is_blind,
         )
 
 

@@ -33,7 +33,8 @@ class ViewConfig(Config):
     )
     blind: bool = Field(
         default=False,
-        description="hide what selectors chose until the annotator has labeled a trajectory",
+        description="hide what selectors, other people and the source say about a trajectory until "
+        "the annotator has finished it",
     )
 
     tokenizer: str | None = Field(

@@ -18,6 +18,9 @@ ROWS_PER_PAGE = 50
 MAX_ROWS_PER_PAGE = 500
 MAX_PAGE = 10_000_000
 MAX_TEXT = 2_000
+# What depends on the choices of selectors; a problem may be that of a selection.
+FILTERS_BY_CHOICE = ("selector", "kind", "disagreement", "problem")
+SORT_BY_CHOICE = "selected"
 # Any pair of arms, for the filter `flipped`.
 ANY = "any"
 YES, NO = ("1", "true"), ("0", "false")

@@ -39,7 +39,8 @@ MAX_TRAJECTORIES = 2_000
 class StaticEntry:
     """A trajectory of the file, what is said about it, and its loss masks.
 
-    `run` names where it comes from. It also distinguishes trajectories with the same id.
+    `run` names where it comes from. It also distinguishes trajectories with the same id. With
+    `is_blind`, the source's own marks are left out; give no selections and labels either.
     """
 
     trajectory: Trajectory
@@ -48,6 +49,7 @@ class StaticEntry:
     finished: tuple[str, ...] = ()
     run: str = ""
     masks: tuple[TokenMask, ...] = ()
+    is_blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def _parts(entries: Sequence[StaticEntry]) -> list[StaticPart]:
             entry.labels,
             finished=entry.finished,
             prefix=f"{anchor}-" if len(entries) > 1 else "",
+            is_blind=entry.is_blind,
         )
         parts.append(StaticPart(anchor, entry.run, view, markdown_copy(view), entry.masks))
     return parts

@@ -6,6 +6,8 @@ runs `atlas select --selector annotated labels=FILE`.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -55,12 +57,14 @@ def write_people_selection(
     annotator: str | None = None,
     ratio: float = 1.0,
     finished_only: bool = False,
+    only: Callable[[Labeling], bool] = lambda _: True,
 ) -> PeopleSelection:
     """Write the labels of a run as a selection, beside the file of labels.
 
     Args:
         name: of the new folder.
         ratio: the share of steps that may be selected; 1 keeps every step that people chose.
+        only: which labelings may be used.
 
     Raises:
         ConfigError: the name or the share cannot be used, or the folder exists.
@@ -77,18 +81,40 @@ def write_people_selection(
         raise ConfigError(f"share of steps {ratio:g}: expected a number above 0, up to 1.")
     out = store.path.parent / name
     file = out.with_name(f"{name}.labels.jsonl")
-    for path in (out, file):
-        if path.exists():
-            raise ConfigError(f"{path} exists already. Choose another name.")
-    exported = store.export_labels(
-        file,
-        annotator=annotator,
-        finished_only=finished_only,
-        only=lambda one: labels_of_run(library, source_key, one),
-    )
-    if not exported.num_labels:
-        file.unlink()
-        who = annotator or "anyone"
-        raise DataError(f"{source.title} has no label by {who} yet. Label a step first.")
-    selected = make(source.path, file, out, annotator, ratio)
+    _reserve(out, file)
+    try:
+        exported = store.export_labels(
+            file,
+            annotator=annotator,
+            finished_only=finished_only,
+            only=lambda one: only(one) and labels_of_run(library, source_key, one),
+        )
+        if not exported.num_labels:
+            who = annotator or "anyone"
+            raise DataError(f"{source.title} has no label by {who} yet. Label a step first.")
+        selected = make(source.path, file, out, annotator, ratio)
+    except BaseException:
+        # The name can be used again.
+        shutil.rmtree(out, ignore_errors=True)
+        file.unlink(missing_ok=True)
+        raise
     return PeopleSelection(out, file, exported, selected)
+
+
+def _reserve(out: Path, file: Path) -> None:
+    """Create `file`, so that of two people who choose a name at once only one gets it.
+
+    Raises:
+        ConfigError: one of both exists already, or cannot be created.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} exists already. Choose another name.")
+    try:
+        file.open("xb").close()
+    except FileExistsError:
+        raise ConfigError(f"{file} exists already. Choose another name.") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be created ({error.strerror}). Choose another name, or check the "
+            "folder."
+        ) from None

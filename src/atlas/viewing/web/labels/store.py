@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -39,6 +40,15 @@ INSERT = (
 )
 
 
+class Keep(Enum):
+    """In place of a part of a label: what is stored stays."""
+
+    KEEP = "keep"
+
+
+KEEP = Keep.KEEP
+
+
 def utc_now() -> datetime:
     """The time of an edit."""
     return datetime.now(UTC)
@@ -65,15 +75,16 @@ class LabelStore:
         annotator: str,
         trajectory: Trajectory,
         step: int,
-        type: LabelType | None,
+        type: LabelType | Keep | None,
         *,
-        reason: str | None = None,
-        evidence: str | None = None,
-        confidence: float | None = None,
+        reason: str | Keep | None = None,
+        evidence: str | Keep | None = None,
+        confidence: float | Keep | None = None,
     ) -> Edit | None:
         """Label one step, in place of this annotator's earlier label of it.
 
-        Without anything given, the label is taken back. Returns None if nothing changed.
+        Parts that are `KEEP` are those of the earlier label. If nothing is left, the label is taken
+        back. Returns None if nothing changed.
 
         Raises:
             ConfigError: no such step or type, or a text or number outside its limits.
@@ -84,14 +95,19 @@ class LabelStore:
             raise ConfigError(
                 f"step {step} of trajectory '{on.id}': expected 0 to {on.num_steps - 1}."
             )
-        if type is not None and type not in TYPES:
+        if type is not None and type is not KEEP and type not in TYPES:
             raise ConfigError(f"label type '{type}' is not known. {nearest(type, TYPES)}")
-        if confidence is not None and not 0 <= confidence <= 1:
+        if not (confidence is None or confidence is KEEP or 0 <= confidence <= 1):
             raise ConfigError(f"confidence {confidence}: expected a number from 0 to 1.")
-        said = type, check_text("reason", reason), check_text("evidence", evidence), confidence
+        reason = reason if reason is KEEP else check_text("reason", reason)
+        evidence = evidence if evidence is KEEP else check_text("evidence", evidence)
         with self.database.write() as connection:
-            before = _labeling(connection, on, annotator).labels.get(step)
-            if said == _said(before):
+            before = _said(_labeling(connection, on, annotator).labels.get(step))
+            given = type, reason, evidence, confidence
+            said = tuple(
+                old if new is KEEP else new for old, new in zip(before, given, strict=True)
+            )
+            if said == before:
                 return None
             return self._add(connection, on, annotator, "label", (step, *said))
 
@@ -153,12 +169,14 @@ class LabelStore:
             rows = connection.execute("SELECT id, digest, num_steps, task FROM trajectories")
             return {row["digest"]: PersonsTrajectory(*row) for row in rows}
 
-    def agreement(self) -> tuple[AnnotatorPair, ...]:
-        """How far each pair of annotators agrees on what both have decided."""
+    def agreement(
+        self, only: Callable[[Labeling], bool] = lambda _: True
+    ) -> tuple[AnnotatorPair, ...]:
+        """How far each pair of annotators agrees on what both have decided, in some labelings."""
         # Statistics import NumPy, which a viewer that only shows runs does not need.
         from atlas.viewing.web.labels.annotator_agreement import measure_annotators
 
-        return measure_annotators(self.labelings(), self.trajectories())
+        return measure_annotators(filter(only, self.labelings()), self.trajectories())
 
     def export_labels(
         self,

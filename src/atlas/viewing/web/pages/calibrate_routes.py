@@ -97,7 +97,7 @@ def calibrate_routes(context: AppContext) -> APIRouter:
             selection = known[0].key
         if not selection:
             return context.render("calibrate.html.j2", selections=known)
-        annotator = annotator_of(request, context.config)
+        annotator = annotator_of(request, context)
         calibration = calibrations.draw(selection, _seed(seed))
         of, answers = (
             calibrations.trajectories_of(selection),
@@ -152,7 +152,7 @@ def calibrate_routes(context: AppContext) -> APIRouter:
         place: Place = field(form, "id"), whole_number(form, "step")
         if place not in {step.place for step in calibration.steps}:
             raise ConfigError(f"step {place[1]} of '{place[0]}' is not asked about. Go back.")
-        annotator = annotator_of(request, context.config)
+        annotator = annotator_of(request, context)
         store.add(annotator, calibration.id, place, _type_of(form), form.get("reason"))
         return see_other("/calibrate", selection=selection, seed=seed)
 

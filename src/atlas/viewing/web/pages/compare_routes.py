@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from atlas.records import Trajectory
@@ -51,11 +51,17 @@ def compare_routes(context: AppContext) -> APIRouter:
     router = APIRouter()
 
     def compare(
-        left: str, right: str, task: str = "", left_id: str = "", right_id: str = ""
+        request: Request,
+        left: str,
+        right: str,
+        task: str = "",
+        left_id: str = "",
+        right_id: str = "",
+        environment: str | None = None,
     ) -> Response:
         if not task:
             return RedirectResponse(link("/flips", left=left, right=right), status_code=303)
-        rows, others = (_episodes(context, key, task) for key in (left, right))
+        rows, others = (_episodes(context, key, task, environment) for key in (left, right))
         one = _choose(rows, left_id)
         # Within one run, an episode stands beside another one.
         other = _choose(
@@ -64,11 +70,12 @@ def compare_routes(context: AppContext) -> APIRouter:
 
         def address(left_row: Row, right_row: Row) -> str:
             ids = {"left_id": left_row.id, "right_id": right_row.id}
-            return link("/compare", left=left, right=right, task=task, **ids)
+            of = {"task": task, "environment": environment}
+            return link("/compare", left=left, right=right, **of, **ids)
 
         of_left = [EpisodeChoice(row, address(row, other), row == one) for row in rows]
         of_right = [EpisodeChoice(row, address(one, row), row == other) for row in others]
-        sides = _side(context, one, of_left), _side(context, other, of_right)
+        sides = _side(context, request, one, of_left), _side(context, request, other, of_right)
         return context.render(
             "compare.html.j2",
             left=sides[0],
@@ -78,7 +85,13 @@ def compare_routes(context: AppContext) -> APIRouter:
             alignment=align_episodes(sides[0].trajectory, sides[1].trajectory),
             flips_url=link("/flips", left=left, right=right),
             swapped_url=link(
-                "/compare", left=right, right=left, task=task, left_id=other.id, right_id=one.id
+                "/compare",
+                left=right,
+                right=left,
+                task=task,
+                environment=environment,
+                left_id=other.id,
+                right_id=one.id,
             ),
         )
 
@@ -139,16 +152,21 @@ def _address(pair: TaskPair, left: str, right: str) -> str:
         failure = next((row for row in lost.episodes if row.outcome != "success"), lost.episodes[0])
         one, other = (failure, success) if pair.gain > 0 else (success, failure)
     ids = {"left_id": one.id, "right_id": other.id}
-    return link("/compare", left=left, right=right, task=pair.task_id, **ids)
+    of = {"task": pair.task_id, "environment": pair.environment}
+    return link("/compare", left=left, right=right, **of, **ids)
 
 
-def _episodes(context: AppContext, key: str, task: str) -> list[Row]:
-    """The readable episodes of a run on a task.
+def _episodes(context: AppContext, key: str, task: str, environment: str | None) -> list[Row]:
+    """The readable episodes of a run on a task, in one environment if it is given.
 
     Raises:
         NotFound: it has none.
     """
-    rows = [row for row in context.library.episodes(key, task) if row.id]
+    rows = [
+        row
+        for row in context.library.episodes(key, task)
+        if row.id and environment in (None, row.environment)
+    ]
     if not rows:
         title = context.library.source(key).title
         raise NotFound(f"{title} has no episode on task '{task}'. Open the list of tasks.")
@@ -159,10 +177,12 @@ def _choose(rows: Sequence[Row], wanted: str) -> Row:
     return next((row for row in rows if row.id == wanted), rows[0])
 
 
-def _side(context: AppContext, row: Row, choices: Sequence[EpisodeChoice]) -> ComparedSide:
+def _side(
+    context: AppContext, request: Request, row: Row, choices: Sequence[EpisodeChoice]
+) -> ComparedSide:
     trajectory = context.library.trajectory(row.source, row.id)
     critical: dict[int, tuple[str, ...]] = {}
-    if not hides_choices(context, trajectory):
+    if not hides_choices(context, request, trajectory):
         for named in context.library.selections(row.source, row.id):
             for index in named.selection.indices:
                 critical[index] = (*critical.get(index, ()), named.name)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from atlas.errors import ConfigError
-from atlas.viewing.web.config import ViewConfig
+from atlas.viewing.web.context import AppContext
 
 # The fields of a form by name.
 Form = dict[str, str]
-# A browser that several people use, or a server that several browsers use, names its person here.
-ANNOTATOR_COOKIE = "atlas-view-annotator"
 MAX_FIELDS = 50
 
 
@@ -67,15 +66,33 @@ def number(form: Form, name: str) -> float | None:
         raise ConfigError(f"{name} is '{value:.40}', expected a number.") from None
 
 
-def annotator_of(request: Request, config: ViewConfig) -> str:
+def annotator_cookie(context: AppContext) -> str:
+    """The cookie in which a browser names its person, for these labels and this setting.
+
+    A browser sends its cookies to all ports of a machine, and keeps them when the settings change:
+    a name that was chosen for other labels, or in place of another annotator, does not count.
+    """
+    chosen_for = f"{context.labels.path.resolve()}\n{context.config.annotator}"
+    digest = hashlib.sha256(chosen_for.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"atlas-view-annotator-{digest[:16]}"
+
+
+def annotator_of(request: Request, context: AppContext) -> str:
     """Who labels in this browser: the name chosen there, or that of the settings."""
-    return unquote(request.cookies.get(ANNOTATOR_COOKIE, "")).strip() or config.annotator
+    chosen = unquote(request.cookies.get(annotator_cookie(context), "")).strip()
+    return chosen or context.config.annotator
 
 
-def remember_annotator(response: HTMLResponse | RedirectResponse, name: str) -> None:
+def remember_annotator(
+    response: HTMLResponse | RedirectResponse, context: AppContext, name: str
+) -> None:
     """Keep the name of the annotator in this browser."""
     response.set_cookie(
-        ANNOTATOR_COOKIE, quote(name, safe=""), httponly=True, samesite="strict", max_age=31_536_000
+        annotator_cookie(context),
+        quote(name, safe=""),
+        httponly=True,
+        samesite="strict",
+        max_age=31_536_000,
     )
 
 

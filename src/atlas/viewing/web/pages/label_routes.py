@@ -16,8 +16,9 @@ from atlas.store.record_files import to_json
 from atlas.viewing.web.context import AppContext
 from atlas.viewing.web.labels.label_files import label_lines
 from atlas.viewing.web.labels.people_selection import labels_of_run, write_people_selection
-from atlas.viewing.web.labels.store import check_annotator
+from atlas.viewing.web.labels.store import KEEP, check_annotator
 from atlas.viewing.web.labels.uncertain_order import UncertainOrder
+from atlas.viewing.web.pages.hidden_choices import hides_choices, query_of, shown_labels
 from atlas.viewing.web.pages.label_forms import (
     Form,
     annotator_of,
@@ -46,10 +47,11 @@ def labeling_of(
     return describe_labeling(
         trajectory,
         source,
-        annotator_of(request, context.config),
+        annotator_of(request, context),
         context.labels.labelings(trajectory),
-        is_blind=context.config.blind,
+        is_hidden=hides_choices(context, request, trajectory),
         asked_step=_asked_step(request),
+        query=query_of(context, request).params,
     )
 
 
@@ -78,7 +80,8 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
         source, id_ = field(form, "source"), field(form, "id")
         if step is None or not is_htmx(request):
             anchor = "" if step is None else f"step-{step}"
-            response: Response = see_other("/trajectory", anchor, source=source, id=id_)
+            query = query_of(context, request).params
+            response: Response = see_other("/trajectory", anchor, source=source, id=id_, **query)
             if is_htmx(request):
                 response = Response(headers={"HX-Refresh": "true"})
             return response
@@ -91,21 +94,22 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
 
     def set_label(request: Request, form: FormBody) -> Response:
         trajectory = library.trajectory(field(form, "source"), field(form, "id"))
-        step, type_ = whole_number(form, "step"), form.get("type", "")
+        step = whole_number(form, "step")
+        # A form has no field of what its page does not show, or where nothing is chosen.
         labels.set(
-            annotator_of(request, context.config),
+            annotator_of(request, context),
             trajectory,
             step,
-            _type_of(type_) if type_ else None,
-            reason=form.get("reason"),
-            evidence=form.get("evidence"),
-            confidence=number(form, "confidence"),
+            _type_of(form["type"]) if "type" in form else KEEP,
+            reason=form.get("reason", KEEP),
+            evidence=form.get("evidence", KEEP),
+            confidence=number(form, "confidence") if "confidence" in form else KEEP,
         )
         return answer(request, form, step)
 
     def undo_label(request: Request, form: FormBody) -> Response:
         trajectory = library.trajectory(field(form, "source"), field(form, "id"))
-        undone = labels.undo(annotator_of(request, context.config), trajectory)
+        undone = labels.undo(annotator_of(request, context), trajectory)
         if undone is None and is_htmx(request):
             return Response(status_code=204)
         # The undone label may be that of another step.
@@ -114,7 +118,7 @@ def _add_edits(router: APIRouter, context: AppContext) -> None:
     def finish_labels(request: Request, form: FormBody) -> Response:
         trajectory = library.trajectory(field(form, "source"), field(form, "id"))
         is_finished = form.get("finished", "yes") == "yes"
-        labels.finish(annotator_of(request, context.config), trajectory, is_finished)
+        labels.finish(annotator_of(request, context), trajectory, is_finished)
         return answer(request, form, None)
 
     router.add_api_route("/set", set_label, methods=["POST"])
@@ -127,32 +131,34 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
     order = UncertainOrder(library)
 
     def show_labels(request: Request, made: str = "", none: str = "") -> HTMLResponse:
-        said = _made(labels.path.parent, made) if made else ""
+        said = _made(labels.path.parent, made, context.config.blind) if made else ""
         if none:
             said = f"{library.source(none).title}: nothing uncertain is left to label."
+        is_shown = shown_labels(context, request)
         view = describe_labels(
-            labels.labelings(),
+            [one for one in labels.labelings() if is_shown(one)],
             labels.trajectories(),
-            labels.agreement(),
-            labels.history(limit=NUM_EDITS),
+            labels.agreement(is_shown),
+            [edit for edit in labels.history() if is_shown(edit)][:NUM_EDITS],
             library.sources,
             labels.path.name,
         )
         return context.render(
             "labels.html.j2",
             view=view,
-            annotator=annotator_of(request, context.config),
+            annotator=annotator_of(request, context),
             said=said,
+            is_blind=context.config.blind,
             makes_selections=context.make_selection is not None,
         )
 
     def choose_annotator(form: FormBody) -> Response:
         response = see_other("/labels")
-        remember_annotator(response, check_annotator(field(form, "annotator")))
+        remember_annotator(response, context, check_annotator(field(form, "annotator")))
         return response
 
     def show_next(request: Request, source: str, after: str = "") -> Response:
-        annotator = annotator_of(request, context.config)
+        annotator = annotator_of(request, context)
         done = {
             one.digest
             for one in labels.labelings()
@@ -161,7 +167,11 @@ def _add_page(router: APIRouter, context: AppContext) -> None:
         found = order.next_of(source, done, after)
         if found is None:
             return see_other("/labels", none=source)
-        return see_other("/trajectory", f"step-{found.step}", source=source, id=found.trajectory_id)
+        # The step is one about which selectors are uncertain.
+        is_hidden = hides_choices(context, request, library.trajectory(source, found.trajectory_id))
+        anchor = "" if is_hidden else f"step-{found.step}"
+        query = query_of(context, request).params
+        return see_other("/trajectory", anchor, source=source, id=found.trajectory_id, **query)
 
     router.add_api_route("", show_labels, response_class=HTMLResponse)
     router.add_api_route("/annotator", choose_annotator, methods=["POST"])
@@ -172,14 +182,20 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
     library, labels = context.library, context.labels
 
     def export_labels(
-        format: str = "jsonl", source: str = "", annotator: str = "", finished: str = ""
+        request: Request,
+        format: str = "jsonl",
+        source: str = "",
+        annotator: str = "",
+        finished: str = "",
     ) -> Response:
         if format != "jsonl":
             raise ConfigError(f"format '{format:.40}' is not known, expected jsonl.")
+        is_shown = shown_labels(context, request)
         chosen = [
             one
             for one in labels.labelings()
-            if annotator in ("", one.annotator)
+            if is_shown(one)
+            and annotator in ("", one.annotator)
             and (one.is_finished or not finished)
             and (not source or labels_of_run(library, source, one))
         ]
@@ -187,12 +203,13 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
         headers = {"content-disposition": 'attachment; filename="labels.jsonl"'}
         return Response(body, media_type="application/x-ndjson", headers=headers)
 
-    def make_selection(form: FormBody) -> Response:
+    def make_selection(request: Request, form: FormBody) -> Response:
         if context.make_selection is None:
             raise ConfigError(
                 "this viewer cannot write selections. Export the labels, then use 'atlas select "
                 "--selector annotated labels=FILE'."
             )
+        ratio = number(form, "ratio")
         made = write_people_selection(
             library,
             labels,
@@ -200,8 +217,9 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
             field(form, "source"),
             field(form, "name"),
             annotator=form.get("annotator") or None,
-            ratio=number(form, "ratio") or 1.0,
+            ratio=1.0 if ratio is None else ratio,
             finished_only=bool(form.get("finished")),
+            only=shown_labels(context, request),
         )
         return see_other("/labels", made=made.out.name)
 
@@ -209,11 +227,16 @@ def _add_exports(router: APIRouter, context: AppContext) -> None:
     router.add_api_route("/selection", make_selection, methods=["POST"])
 
 
-def _made(folder: Path, name: str) -> str:
-    """A sentence on a selection that was written, read from its run folder."""
+def _made(folder: Path, name: str, is_blind: bool) -> str:
+    """A sentence on a selection that was written, read from its run folder.
+
+    In blind mode it has no counts: they may be those of a selector.
+    """
     if name_fault(name) is not None:
         return ""
     summary = read_manifest(folder / name, ("select",)).summary
+    if is_blind:
+        return f"Written: {folder / name}."
     steps, trajectories = summary["selected_steps"], summary["trajectories"]
     return (
         f"Written: {folder / name}, a selection with {steps:,} critical steps in "
@@ -221,7 +244,9 @@ def _made(folder: Path, name: str) -> str:
     )
 
 
-def _type_of(text: str) -> LabelType:
+def _type_of(text: str) -> LabelType | None:
+    if not text:
+        return None
     for known in TYPE_NAMES:
         if text == known:
             return known

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from atlas.presenting.wording import KIND_LABELS
 from atlas.records import CRITICAL_KINDS, LabelType, Trajectory
@@ -60,6 +60,7 @@ class StepLabeling:
     Attributes:
         has_fields: for reason, evidence and confidence; otherwise the page links to them.
         is_asked: the link was followed.
+        query: the parameters of the list, which the answers keep.
     """
 
     source: str
@@ -73,6 +74,7 @@ class StepLabeling:
     others: tuple[SaidByOther, ...] = ()
     has_fields: bool = True
     is_asked: bool = False
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class LabelingView:
     """The controls of a trajectory.
 
     `is_hidden`: what selectors and other people say stays hidden until the annotator has finished.
+    `query` has the parameters of the list that the page belongs to.
     """
 
     source: str
@@ -91,6 +94,7 @@ class LabelingView:
     is_finished: bool
     is_hidden: bool
     steps: tuple[StepLabeling, ...]
+    query: Mapping[str, str]
 
 
 def describe_labeling(
@@ -99,20 +103,21 @@ def describe_labeling(
     annotator: str,
     labelings: Sequence[Labeling],
     *,
-    is_blind: bool = False,
+    is_hidden: bool = False,
     asked_step: int | None = None,
+    query: Mapping[str, str] | None = None,
 ) -> LabelingView:
     """The controls of one annotator, with what others say.
 
     Args:
         source: the key of the run.
         labelings: of all annotators of this trajectory.
-        is_blind: hide selections and other people until the annotator has finished.
+        is_hidden: leave out what other people say.
         asked_step: the step of which the fields are asked for.
+        query: the parameters of the list that the page belongs to.
     """
     own = next((one for one in labelings if one.annotator == annotator), None)
     is_finished = own is not None and own.is_finished
-    is_hidden = is_blind and not is_finished
     others = [] if is_hidden else [one for one in labelings if one.annotator != annotator]
     labels = {} if own is None else own.labels
     has_all_fields = len(trajectory.steps) <= MAX_STEPS_WITH_FIELDS
@@ -122,7 +127,7 @@ def describe_labeling(
         is_asked = step == asked_step
         is_used = made.reason or made.evidence or any(one.is_chosen for one in made.confidences)
         has_fields = has_all_fields or is_asked or bool(is_used)
-        return replace(made, has_fields=has_fields, is_asked=is_asked)
+        return replace(made, has_fields=has_fields, is_asked=is_asked, query=query or {})
 
     return LabelingView(
         source=source,
@@ -134,6 +139,7 @@ def describe_labeling(
         is_finished=is_finished,
         is_hidden=is_hidden,
         steps=tuple(map(controls, range(len(trajectory.steps)))),
+        query=query or {},
     )
 
 
@@ -166,12 +172,19 @@ def _step(
         reason=(label and label.reason) or "",
         evidence=(label and label.evidence) or "",
         saved="" if label is None else f"saved by {label.annotator} at {clock(label.time)}",
-        others=tuple(
-            SaidByOther(one.annotator, TYPE_NAMES[said.type], said.reason or "")
-            for one in others
-            if (said := one.labels.get(step)) is not None and said.type is not None
-        ),
+        others=tuple(said for one in others if (said := _said_by(one, step)) is not None),
     )
+
+
+def _said_by(other: Labeling, step: int) -> SaidByOther | None:
+    """What another person says; who has finished says "not critical" without a label, too."""
+    label = other.labels.get(step)
+    type_: LabelType | None = "none" if other.is_finished else None
+    if label is not None and label.type is not None:
+        type_ = label.type
+    if type_ is None:
+        return None
+    return SaidByOther(other.annotator, TYPE_NAMES[type_], (label and label.reason) or "")
 
 
 def clock(time: str) -> str:

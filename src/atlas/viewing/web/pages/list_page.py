@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from atlas.records import Problem
 from atlas.viewing.web.marks import ARMS
-from atlas.viewing.web.query import ANY, SORTS, Query
+from atlas.viewing.web.query import ANY, FILTERS_BY_CHOICE, SORT_BY_CHOICE, SORTS, Query
 from atlas.viewing.web.render import link
 from atlas.viewing.web.rows import Facet, FoundPage, Row
 from atlas.viewing.web.sources import ShownRun
@@ -99,16 +99,30 @@ class ListView:
     problems: tuple[Problem, ...]
     growing: tuple[str, ...]
     shows_runs: bool
+    shows_choices: bool = True
 
 
 def describe_list(
-    page: FoundPage, query: Query, sources: Sequence[ShownRun], problems: Sequence[Problem] = ()
+    page: FoundPage,
+    query: Query,
+    sources: Sequence[ShownRun],
+    problems: Sequence[Problem] = (),
+    *,
+    is_blind: bool = False,
 ) -> ListView:
-    """The view of one page of the list."""
+    """The view of one page of the list.
+
+    Args:
+        is_blind: leave out what depends on the choices of selectors.
+    """
+    hidden = FILTERS_BY_CHOICE if is_blind else ()
+    selections = tuple(source.key for source in sources if source.kind == "selection")
+    rows = [_without_choices(row, selections) if is_blind else row for row in page.rows]
     runs = [source for source in sources if source.kind == "trajectories"]
     fields = [
         _field(name, title, page.facets.get(name, ()), getattr(query, name))
         for name, title in FIELD_NAMES.items()
+        if name not in hidden
     ]
     # A filter with one value filters nothing.
     offered = [one for one in fields if len(one.choices) > 2 or getattr(query, one.name)]
@@ -117,17 +131,26 @@ def describe_list(
     return ListView(
         query=query,
         total=page.total,
-        rows=tuple(_listed(row, query) for row in page.rows),
-        fields=(*offered, FilterField("sort", "Sorted by", _sorts(query))),
+        rows=tuple(_listed(row, query) for row in rows),
+        fields=(*offered, FilterField("sort", "Sorted by", _sorts(query, is_blind))),
         flags=tuple(
             Flag(name, title, _count(page, name), getattr(query, name))
             for name, title in FLAG_NAMES.items()
+            if name not in hidden
         ),
         pager=_pager(page, query),
         problems=tuple(problems),
         growing=tuple(source.title for source in sources if source.is_partial),
         shows_runs=len(runs) > 1,
+        shows_choices=not is_blind,
     )
+
+
+def _without_choices(row: Row, selections: Sequence[str]) -> Row:
+    """A row that says nothing about selections, whose problems begin with their keys."""
+    is_of_selection = (row.problem or "").startswith(tuple(f"{key}: " for key in selections))
+    problem = None if is_of_selection else row.problem
+    return replace(row, num_critical={}, kinds=(), disagrees=False, problem=problem)
 
 
 def _listed(row: Row, query: Query) -> ListedRow:
@@ -170,10 +193,11 @@ def _flips(runs: Sequence[ShownRun], page: FoundPage, query: Query) -> FilterFie
     return FilterField("flipped", "Outcome flipped", _with_chosen(choices, query.flipped))
 
 
-def _sorts(query: Query) -> tuple[FilterChoice, ...]:
+def _sorts(query: Query, is_blind: bool) -> tuple[FilterChoice, ...]:
     return tuple(
         FilterChoice(f"{sign}{name}", f"{SORT_NAMES[name]}{ending}", query.sort == f"{sign}{name}")
         for name in SORTS
+        if not (is_blind and name == SORT_BY_CHOICE)
         for sign, ending in (("", ""), ("-", ", descending"))
     )
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from atlas.viewing.web.context import AppContext
+from atlas.viewing.web.pages.hidden_choices import query_of
 from atlas.viewing.web.pages.list_page import describe_list
-from atlas.viewing.web.query import Query
 
 
 def list_routes(context: AppContext) -> APIRouter:
@@ -16,9 +16,11 @@ def list_routes(context: AppContext) -> APIRouter:
 
     @router.get("/", response_class=HTMLResponse)
     def show_list(request: Request) -> HTMLResponse:
-        query = Query.from_params(request.query_params)
+        query = query_of(context, request)
         page = library.find(query)
-        view = describe_list(page, query, library.sources, library.problems)
+        view = describe_list(
+            page, query, library.sources, library.problems, is_blind=context.config.blind
+        )
         return context.render("list.html.j2", view=view)
 
     return router

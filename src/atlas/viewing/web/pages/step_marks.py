@@ -88,16 +88,19 @@ def view_columns(
     labels: Iterable[GivenLabel],
     finished: Collection[str] = (),
 ) -> tuple[ColumnView, ...]:
-    """The columns: the source's own marks, then selections, then people."""
+    """The columns: the source's own marks, then selections, then people by name.
+
+    For who is in `finished`, a step without a label is not critical.
+    """
     num = len(steps)
-    people: dict[str, list[GivenLabel]] = {}
+    people: dict[str, list[GivenLabel]] = {name: [] for name in finished}
     for label in labels:
         if label.type is not None and label.step < num:
             people.setdefault(label.annotator, []).append(label)
     return (
         *_of_source(steps),
         *(_of_selection(named, num) for named in selections),
-        *(_of_person(name, given, num, name in finished) for name, given in people.items()),
+        *(_of_person(name, given, num, name in finished) for name, given in sorted(people.items())),
     )
 
 

@@ -132,7 +132,7 @@ def token_routes(context: AppContext) -> APIRouter:
             source, id, selection, tokenizer.strip(), limit, loss == "1", objective, number or 1
         )
         trajectory = context.library.trajectory(source, id)
-        is_blind = hides_choices(context, trajectory)
+        is_blind = hides_choices(context, request, trajectory)
         selections = () if is_blind else context.library.selections(source, id)
         named = _named(selections, selection)
         offered = offered_models(context)

@@ -12,6 +12,7 @@ from atlas.records import Trajectory
 from atlas.terminal.visible_text import one_line
 from atlas.viewing.web.context import AppContext
 from atlas.viewing.web.markdown_copy import markdown_copy
+from atlas.viewing.web.pages.hidden_choices import hides_choices, query_of
 from atlas.viewing.web.pages.label_routes import labeling_of
 from atlas.viewing.web.pages.trajectory_page import describe_trajectory
 from atlas.viewing.web.pages.trajectory_view import TrajectoryView
@@ -38,7 +39,7 @@ def trajectory_routes(context: AppContext) -> APIRouter:
 
     def show(request: Request, source: str, id: str) -> HTMLResponse:
         trajectory = context.library.trajectory(source, id)
-        query = Query.from_params(request.query_params)
+        query = query_of(context, request)
         selections = context.library.selections(source, id)
         bar = labeling_of(context, request, source, trajectory)
         view = _describe(context, trajectory, selections, bar.is_hidden)
@@ -64,7 +65,7 @@ def trajectory_routes(context: AppContext) -> APIRouter:
     def markdown(request: Request, source: str, id: str) -> PlainTextResponse:
         trajectory = context.library.trajectory(source, id)
         selections = context.library.selections(source, id)
-        is_blind = labeling_of(context, request, source, trajectory).is_hidden
+        is_blind = hides_choices(context, request, trajectory)
         view = _describe(context, trajectory, selections, is_blind)
         return PlainTextResponse(_encodable(markdown_copy(view)), headers=_NOT_KEPT)
 
@@ -129,7 +130,15 @@ def _same_task(context: AppContext, source: str, trajectory: Trajectory) -> tupl
         LinkView(
             link("/trajectory", source=row.source, id=row.id)
             if row.source == source
-            else link("/compare", left=source, right=row.source, task=trajectory.task.id),
+            else link(
+                "/compare",
+                left=source,
+                right=row.source,
+                task=trajectory.task.id,
+                environment=trajectory.task.environment,
+                left_id=trajectory.id,
+                right_id=row.id,
+            ),
             f"{'another' if row.source == source else 'beside'} "
             f"{one_line(row.source, MAX_LINK)} ({row.outcome})",
         )
