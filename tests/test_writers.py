@@ -18,6 +18,7 @@ ALLOWED = {
     "trajectories/find_files.py": "standard input, in a temporary folder of this process",
     "models/endpoints/batches/ledger.py": "a name of its own, then renamed",
     "viewing/terminal/label_book.py": "under the lock of the file of labels",
+    "viewing/web/labels/people_selection.py": "an empty file that reserves a name",
     "presenting/svg.py": "into memory",
     "auditing/own_code.py": "for the trainer's process, in a temporary folder of this process",
     "auditing/run_trainer.py": "by the trainer's process, in that temporary folder",
