@@ -20,6 +20,7 @@ from atlas.experiments.config import ExperimentConfig
 from atlas.experiments.plan_experiment import plan_experiment
 from atlas.reporting.build_report import build_report
 from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
+from atlas.reporting.shown_episodes import EPISODES_COMMAND
 from atlas.store.run_folders import is_finished
 
 
@@ -42,6 +43,12 @@ def skills_are_whole(arms: Iterable[ArmConfig]) -> bool:
 def without_skills(arm: ArmConfig) -> ArmConfig:
     runs = tuple(run.model_copy(update={"skills": None}) for run in arm.runs)
     return arm.model_copy(update={"runs": runs})
+
+
+def episodes_of(config: ReportConfig) -> Path | None:
+    """The page of episodes if it is finished."""
+    folder = config.episodes
+    return folder if folder and is_finished(folder, EPISODES_COMMAND) else None
 
 
 def reduce_report(config: ReportConfig) -> ReportConfig:
@@ -67,6 +74,8 @@ def reduce_report(config: ReportConfig) -> ReportConfig:
         "arms": tuple(arms),
         "primary": primary if has_primary else None,
         "base": config.base if config.base in names else None,
+        # The page of episodes is made when all of them are there.
+        "episodes": episodes_of(config),
         "title": f"{config.title} (so far)",
     }
     return config.model_copy(update=changed)

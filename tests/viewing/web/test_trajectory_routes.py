@@ -102,7 +102,7 @@ def test_hostile_runs_execute_nothing(address: str, browser: Any) -> None:
 
 def test_a_cut_text_can_be_read_in_full(address: str, browser: Any) -> None:
     with open_page(browser, at(address, "big")) as page:
-        assert "4,960,000 more characters are not shown" in page.inner_text("#step-0 .cut")
+        assert "4,960,000 more characters are not shown" in str(page.text_content("#step-0 .cut"))
         link = page.get_attribute("#step-0 .cut a", "href")
     assert read(address + link) == BIG
 
