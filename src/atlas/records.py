@@ -226,6 +226,11 @@ class Selection(Record):
     def indices(self) -> frozenset[int]:
         return frozenset(step.index for step in self.critical_steps)
 
+    @property
+    def has_last_step(self) -> bool:
+        """Whether the last step of the trajectory is selected."""
+        return bool(self.critical_steps) and self.critical_steps[-1].index == self.num_steps - 1
+
 
 class Label(Record):
     """A person's label of one step: one of the four kinds, "critical", or "none"."""

@@ -78,8 +78,7 @@ class ExportedRows:
             self._refusals.update(demand.text for demand in refusals)
             self._unwritten += self._count_unwritten(trajectory, selection)
             self._outcomes[trajectory.outcome.status] += num_critical
-            has_last = selection.num_steps - 1 in selection.indices
-            self._counts.update(with_steps=num_critical > 0, with_last=has_last)
+            self._counts.update(with_steps=num_critical > 0, with_last=selection.has_last_step)
             yield from rows
         self._check_empty_steps()
 

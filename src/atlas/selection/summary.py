@@ -74,7 +74,7 @@ def summarize_selections(
         if selection.critical_steps:
             selected_by_outcome[status] += len(selection.critical_steps)
             num_with_steps += 1
-            num_with_last += selection.num_steps - 1 in selection.indices
+            num_with_last += selection.has_last_step
         if selection.problem is not None:
             problems.append(problem_with(selection.trajectory_id, selection.problem))
     summary: dict[str, Any] = {

@@ -48,7 +48,7 @@ def dtype_name(precision: Precision) -> str:
 def note_of_slow_precision(precision: Precision) -> str | None:
     """What to tell a user who sets bf16 on a CPU without instructions for it; else None.
 
-    Such a CPU emulates bf16: on one with AVX2 only, a product took 67 times as long as in fp32.
+    Such a CPU emulates bf16: on one with AVX2 only, a product took 45 to 67 times as long.
     """
     if precision != "bf16" or default_device() != "cpu" or (factor := _slower_in_bf16()) < SLOW:
         return None
