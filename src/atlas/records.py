@@ -6,6 +6,7 @@ and is stored apart from it, so that one set of trajectories has many selections
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
@@ -29,6 +30,9 @@ OutcomeStatus = Literal["success", "failure", "truncated", "error", "unknown"]
 CRITICAL_KINDS: tuple[CriticalKind, ...] = get_args(CriticalKind)
 # What tallies by kind call steps without one.
 NO_KIND = "no_kind"
+
+_LONGEST_TYPE = 40
+_FIRST_WORD = re.compile(rf"\s*(\S{{1,{_LONGEST_TYPE}}})")
 
 
 class Record(BaseModel):
@@ -85,6 +89,15 @@ class Step(Record):
     reward: float | None = None
     is_invalid: bool | None = None
     annotation: Annotation | None = None
+
+    @property
+    def action_types(self) -> tuple[str, ...]:
+        """The names of the tools that it calls, else the first word of its action, shortened."""
+        calls = self.response.tool_calls
+        if calls:
+            return tuple(dict.fromkeys(call.name[:_LONGEST_TYPE] for call in calls))
+        word = _FIRST_WORD.match(self.action or "")
+        return (word[1],) if word else ()
 
 
 class Task(Record):

@@ -26,6 +26,7 @@ from atlas.records import (
     Selection,
     Trajectory,
 )
+from atlas.selection.outlines import Outline
 from atlas.selection.select_steps import select_steps
 from atlas.selection.summary import summarize_selections
 from atlas.training.train_agent import train_agent
@@ -101,8 +102,8 @@ def test_last_steps_are_counted_over_trajectories_with_selected_steps(where: lis
         )
         for number, place in enumerate(where)
     ]
-    ended: dict[str, OutcomeStatus] = {one.trajectory_id: "success" for one in selections}
-    summary = summarize_selections(selections, select_config("random"), ended, [], None)
+    outlines = {one.trajectory_id: Outline("success", ((),) * 5) for one in selections}
+    summary = summarize_selections(selections, select_config("random"), outlines, [], None)
     of, selected = len(where) - where.count("none"), where.count("last") + where.count("both")
     assert summary["last_steps"] == {"selected": selected, "trajectories": of}
     note = ends_note(**summary["last_steps"])

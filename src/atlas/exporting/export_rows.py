@@ -8,6 +8,7 @@ from typing import Any
 
 from atlas.errors import DataError, ModelError
 from atlas.exporting.dialects.base import CannotCarryError, Dialect, ExportRow
+from atlas.presenting.action_types import ActionTypeCounter
 from atlas.presenting.outcome_shares import BY_OUTCOME, count_last_steps
 from atlas.records import Problem, Selection, Trajectory
 from atlas.rendering.count_unwritten import (
@@ -62,6 +63,7 @@ class ExportedRows:
         self._num_unrendered = 0
         self._first_unrendered = ""
         self._outcomes: Counter[str] = Counter()
+        self._types = ActionTypeCounter()
         self.problems: list[Problem] = []
 
     def rows(self, selected: Iterable[tuple[Trajectory, Selection]]) -> Iterator[ExportRow]:
@@ -78,6 +80,9 @@ class ExportedRows:
             self._refusals.update(demand.text for demand in refusals)
             self._unwritten += self._count_unwritten(trajectory, selection)
             self._outcomes[trajectory.outcome.status] += num_critical
+            if selection.problem is None:
+                types = (step.action_types for step in trajectory.steps)
+                self._types.add(types, selection.indices)
             self._counts.update(with_steps=num_critical > 0, with_last=selection.has_last_step)
             yield from rows
         self._check_empty_steps()
@@ -113,6 +118,7 @@ class ExportedRows:
             "problems": len(self.problems),
             BY_OUTCOME: dict(sorted(self._outcomes.items())),
             **count_last_steps(self._counts["with_last"], self._counts["with_steps"]),
+            **self._types.summary(),
             "losses": dict((self._losses + self._template_losses()).most_common()),
             **({"notes": notes} if (notes := self._notes()) else {}),
             **({"limited": "; ".join(self._limits)} if self._limits else {}),

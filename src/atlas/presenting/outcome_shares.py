@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from atlas.presenting.action_types import ACTION_TYPES, types_note
 from atlas.records import OutcomeStatus
 
 FAILED: tuple[OutcomeStatus, ...] = ("failure", "truncated", "error")
@@ -45,6 +46,8 @@ def selection_notes(summary: Mapping[str, Any], trajectories: str | Path) -> Ite
     if note := failure_note(summary.get(BY_OUTCOME) or {}, trajectories):
         yield note
     if note := ends_note(**(summary.get(LAST_STEPS) or {})):
+        yield note
+    if note := types_note(**(summary.get(ACTION_TYPES) or {})):
         yield note
 
 

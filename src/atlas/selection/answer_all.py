@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from atlas.errors import DataError, EndpointError
-from atlas.records import OutcomeStatus, Problem, Trajectory
+from atlas.records import Problem, Trajectory
 from atlas.selection.answer_each import AnswerT, Ask, answer_each
 from atlas.selection.cost_meter import CostMeter
+from atlas.selection.outlines import Outline
 from atlas.selection.selectors.base import (
     Concurrency,
     HasClose,
@@ -70,10 +71,10 @@ def answer_all(
     accept_unanswered: bool,
     limit: int | None = None,
     only: frozenset[str] | None = None,
-) -> dict[str, OutcomeStatus]:
+) -> dict[str, Outline]:
     """Write the file of `job`, without asking about trajectories in it or in `kept`.
 
-    Returns how each trajectory ended, by id.
+    Returns the outline of each trajectory, by id.
 
     Args:
         limit: the number of trajectories to look at, from the first one on; None: all.
@@ -94,20 +95,20 @@ def answer_all(
             again = meter.take_over(paid, count_trajectories(trajectories, limit) - len(kept))
         if log.sealed:
             asked_about = islice(read_trajectories(trajectories), limit)
-            return {one.id: one.outcome.status for one in asked_about}
+            return {one.id: Outline.of(one) for one in asked_about}
         for id_ in kept.keys() - log.done:
             log.append(kept[id_])
         num_steps: dict[str, int] = {}
-        outcomes: dict[str, OutcomeStatus] = {}
+        outlines: dict[str, Outline] = {}
         done = log.done - again
         if only is not None:
             ids = frozenset(id_ for id_, _ in read_sizes(trajectories))
             done |= ids - only
-        asked = _answer_missing(job, trajectories, log, done, num_steps, outcomes, meter, limit)
+        asked = _answer_missing(job, trajectories, log, done, num_steps, outlines, meter, limit)
         unanswered = _run(asked)
         if only is not None:
             run.write_problems(unanswered)
-            return outcomes
+            return outlines
         if unanswered and not accept_unanswered:
             run.write_problems(unanswered)
             raise EndpointError(
@@ -122,7 +123,7 @@ def answer_all(
         if meter is not None:
             meter.check_all(len(num_steps))
         log.seal(num_steps)
-    return outcomes
+    return outlines
 
 
 async def _answer_missing(
@@ -131,20 +132,20 @@ async def _answer_missing(
     log: RecordLog[AnswerT],
     done: frozenset[str],
     num_steps: dict[str, int],
-    outcomes: dict[str, OutcomeStatus],
+    outlines: dict[str, Outline],
     meter: CostMeter | None,
     limit: int | None,
 ) -> list[Problem]:
     """Ask about each trajectory not in `done`. Returns a problem for each that got no answer.
 
-    `num_steps` and `outcomes` are filled with those of every trajectory, by id.
+    `num_steps` and `outlines` are filled with those of every trajectory, by id.
     """
     selector = job.selector
     concurrency = selector.concurrency() if isinstance(selector, HasConcurrency) else Concurrency()
     if isinstance(selector, HasForecast):
         left = count_steps(trajectories, done, limit)
         say(selector.forecast(len(left), sum(left)))
-    missing = _missing(trajectories, done, num_steps, outcomes, limit)
+    missing = _missing(trajectories, done, num_steps, outlines, limit)
     total = count_trajectories(trajectories, limit)
     with show_progress("selecting", total, len(done)) as bar:
 
@@ -174,7 +175,7 @@ def _missing(
     trajectories: Path,
     done: frozenset[str],
     num_steps: dict[str, int],
-    outcomes: dict[str, OutcomeStatus],
+    outlines: dict[str, Outline],
     limit: int | None,
 ) -> Iterator[Trajectory]:
     for trajectory in islice(read_trajectories(trajectories), limit):
@@ -184,7 +185,7 @@ def _missing(
                 "selections refer to trajectories by id."
             )
         num_steps[trajectory.id] = len(trajectory.steps)
-        outcomes[trajectory.id] = trajectory.outcome.status
+        outlines[trajectory.id] = Outline.of(trajectory)
         if trajectory.id not in done:
             yield trajectory
 

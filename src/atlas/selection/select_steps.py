@@ -125,7 +125,7 @@ def _write(
     how = (config.accept_unanswered, config.limit)
     if isinstance(selector, Selector) and config.scope == "trajectory":
         selecting = _with_workers(selection_job(selector, config), run, config, trajectories)
-        outcomes = answer_all(run, selecting, trajectories, kept, meter, *how)
+        outlines = answer_all(run, selecting, trajectories, kept, meter, *how)
     else:
         assert isinstance(selector, Scorer)
         ask = partial(score_steps, selector)
@@ -133,9 +133,9 @@ def _write(
         scoring = _with_workers(scoring, run, config, trajectories)
         if isinstance(selector, KeepsRecords):
             selector.keep_records(run)
-        outcomes = answer_all(run, scoring, trajectories, {}, meter, *how)
+        outlines = answer_all(run, scoring, trajectories, {}, meter, *how)
         if isinstance(selector, KeepsRecords):
-            selector.seal_records(run, outcomes)
+            selector.seal_records(run, outlines)
         write_records(selections, select_by_scores(run.path / SCORES_FILE, config))
     if meter is not None:
         meter.seal()
@@ -144,7 +144,7 @@ def _write(
         read = read_records(selections, Selection)
         problems += selector.check({one.trajectory_id: one.num_steps for one in read})
     found = read_records(selections, Selection)
-    summary = summarize_selections(found, config, outcomes, problems, meter)
+    summary = summarize_selections(found, config, outlines, problems, meter)
     if summary["steps"] and not summary["selected_steps"]:
         sentence = describe_choice(selector, config.selector)["sentence"]
         reason = f"the budget is 0 everywhere, or no step is among {sentence}"

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from atlas.kinds import Choice
+from atlas.presenting.action_types import ActionTypeCounter
 from atlas.presenting.outcome_shares import BY_OUTCOME, count_last_steps
-from atlas.records import OutcomeStatus, Problem, Selection, Usage
+from atlas.records import Problem, Selection, Usage
 from atlas.selection.budget import step_budget
 from atlas.selection.config import SelectConfig
 from atlas.selection.cost_meter import CostMeter
+from atlas.selection.outlines import Outline
 from atlas.selection.selectors.base import (
     SELECTOR,
     HasEstimate,
@@ -43,14 +45,14 @@ def describe_choice(selector: Selector | Scorer, choice: Choice) -> dict[str, An
 def summarize_selections(
     selections: Iterable[Selection],
     config: SelectConfig,
-    outcomes: Mapping[str, OutcomeStatus],
+    outlines: Mapping[str, Outline],
     problems: list[Problem],
     meter: CostMeter | None,
 ) -> dict[str, Any]:
     """Counts over all selections. Their problems are added to `problems`.
 
     Args:
-        outcomes: how each trajectory ended, by id.
+        outlines: of each trajectory, by id.
     """
     num_trajectories = num_steps = num_selected = num_usable = num_allowed = 0
     num_with_steps = num_with_last = 0
@@ -58,6 +60,7 @@ def summarize_selections(
     kinds: Counter[str] = Counter()
     num_by_outcome: Counter[str] = Counter()
     selected_by_outcome: Counter[str] = Counter()
+    action_types = ActionTypeCounter()
     usage = Usage()
     for selection in selections:
         num_trajectories += 1
@@ -65,11 +68,13 @@ def summarize_selections(
         num_selected += len(selection.critical_steps)
         sets_own_budget |= selection.budget != config.budget(selection.num_steps)
         kinds.update(kind for step in selection.critical_steps for kind in step.kinds)
+        outline = outlines[selection.trajectory_id]
         if selection.problem is None:
+            action_types.add(outline.action_types, selection.indices)
             num_usable += selection.num_steps
             num_allowed += selection.budget
         usage += selection.usage
-        status = outcomes[selection.trajectory_id]
+        status = outline.status
         num_by_outcome[status] += 1
         if selection.critical_steps:
             selected_by_outcome[status] += len(selection.critical_steps)
@@ -86,6 +91,7 @@ def summarize_selections(
         "outcomes": dict(sorted(num_by_outcome.items())),
         BY_OUTCOME: dict(sorted(selected_by_outcome.items())),
         **count_last_steps(num_with_last, num_with_steps),
+        **action_types.summary(),
         "problems": len(problems),
         "usage": usage.model_dump(),
     }

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from atlas.config import Config, StrPath
 from atlas.errors import DataError
-from atlas.records import OutcomeStatus, Problem, Selection
+from atlas.records import Problem, Selection
 from atlas.selection.config import SelectConfig
+from atlas.selection.outlines import Outline
 from atlas.selection.summary import summarize_selections
 from atlas.store.readers import SELECTION_FILE, TRAJECTORY_FILES, read_trajectories
 from atlas.store.record_files import to_json, write_records
@@ -41,8 +42,8 @@ def write_selections(
     """
     trajectories, out = Path(trajectories), Path(out)
     inputs = {"trajectories": run_input(trajectories, out, tuple(TRAJECTORY_FILES))}
-    outcomes: dict[str, OutcomeStatus] = {}
-    ordered = _in_order({one.trajectory_id: one for one in selections}, trajectories, outcomes)
+    outlines: dict[str, Outline] = {}
+    ordered = _in_order({one.trajectory_id: one for one in selections}, trajectories, outlines)
     content = hashlib.sha256(b"".join(map(to_json, ordered))).hexdigest()
     config = WriteSelectionsConfig(sentence=sentence, content=content)
     with start_run(out, "select", config, inputs) as run:
@@ -51,7 +52,7 @@ def write_selections(
         write_records(out / SELECTION_FILE, ordered)
         problems: list[Problem] = []
         summary: dict[str, Any] = summarize_selections(
-            ordered, SelectConfig(), outcomes, problems, None
+            ordered, SelectConfig(), outlines, problems, None
         )
         run.write_problems(problems)
         names = sorted({one.selector for one in ordered})
@@ -66,11 +67,11 @@ def write_selections(
 
 
 def _in_order(
-    selections: dict[str, Selection], trajectories: Path, outcomes: dict[str, OutcomeStatus]
+    selections: dict[str, Selection], trajectories: Path, outlines: dict[str, Outline]
 ) -> list[Selection]:
     """The selections in the order of the trajectories, checked against them.
 
-    `outcomes` is filled with how each trajectory ended.
+    `outlines` is filled with those of every trajectory.
     """
     ordered: list[Selection] = []
     for trajectory in read_trajectories(trajectories):
@@ -82,7 +83,7 @@ def _in_order(
                 f"{len(trajectory.steps)} steps, given {has}."
             )
         ordered.append(found)
-        outcomes[trajectory.id] = trajectory.outcome.status
+        outlines[trajectory.id] = Outline.of(trajectory)
     for left in selections:
         raise DataError(f"a selection is of trajectory '{left}', which is not in {trajectories}.")
     return ordered

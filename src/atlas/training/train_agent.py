@@ -20,6 +20,7 @@ from atlas.models.local.load import (
     model_input,
     rendering_inputs,
 )
+from atlas.presenting.action_types import ACTION_TYPES
 from atlas.presenting.outcome_shares import BY_OUTCOME, LAST_STEPS, selection_notes
 from atlas.rendering.renderer import Renderer
 from atlas.store.readers import TRAJECTORY_FILES, limits_of, read_selected
@@ -167,7 +168,7 @@ def _train(
         **_describe(examples, config),
         **tuned.summary,
         "template_digest": _template_digest(renderer),
-        **{key: selected[key] for key in (BY_OUTCOME, LAST_STEPS) if key in selected},
+        **{key: selected[key] for key in (BY_OUTCOME, LAST_STEPS, ACTION_TYPES) if key in selected},
     }
     if limits := limits_of(selection, trajectories):
         summary["limited"] = "; ".join(limits)

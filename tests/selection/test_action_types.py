@@ -1,0 +1,167 @@
+"""A selection that leaves an action type out says so, in every command that passes it on."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.cli.closing_lines import tell
+from atlas.exporting.explain import describe_export
+from atlas.exporting.export_selection import ExportConfig, export_selection
+from atlas.kinds import Choice
+from atlas.presenting.action_types import ACTION_TYPES, MOST_TYPES, ActionTypeCounter, types_note
+from atlas.records import Annotation, Message, Step, ToolCall, Trajectory
+from atlas.selection.select_steps import select_steps
+from atlas.training.train_agent import train_agent
+from tests.conftest import make_trajectory
+from tests.run_folders import write_trajectories
+from tests.selection.configs import select_config
+from tests.training.small_runs import quick
+
+TYPES = ("look", "take", "open", "answer")
+ROWS = st.lists(
+    st.lists(st.tuples(st.sampled_from(["", *TYPES]), st.booleans()), max_size=6), max_size=12
+)
+
+
+def step_of(action: str | None, *tools: str) -> Step:
+    calls = tuple(
+        ToolCall(id=f"c{number}", name=name, arguments="{}") for number, name in enumerate(tools)
+    )
+    response = Message(role="assistant", content="x", tool_calls=calls)
+    return Step(observation=(), response=response, action=action)
+
+
+@pytest.mark.parametrize(
+    ("action", "tools", "types"),
+    [
+        ("go to desk 1", (), ("go",)),
+        ("\n  search[red shoe]", (), ("search[red",)),
+        (None, (), ()),
+        ("  \n", (), ()),
+        ("look", ("read", "write", "read"), ("read", "write")),
+        ("w" * 100, (), ("w" * 40,)),
+        ("", ("n" * 100,), ("n" * 40,)),
+    ],
+)
+def test_the_types_of_a_step(
+    action: str | None, tools: tuple[str, ...], types: tuple[str, ...]
+) -> None:
+    assert step_of(action, *tools).action_types == types
+
+
+def test_a_very_long_action_is_not_copied() -> None:
+    step = step_of(" " + "a b" * 20_000_000)
+    started = time.perf_counter()
+    assert step.action_types == ("a",)
+    assert time.perf_counter() - started < 0.1
+
+
+@given(rows=ROWS)
+def test_counts_add_up_to_the_steps_with_a_known_action(rows: list[list[tuple[str, bool]]]) -> None:
+    counter = ActionTypeCounter()
+    for row in rows:
+        types = [(name,) if name else () for name, _ in row]
+        counter.add(types, {index for index, (_, chosen) in enumerate(row) if chosen})
+    known = [(name, chosen) for row in rows for name, chosen in row if name]
+    if not known:
+        assert counter.summary() == {}
+        return
+    found = counter.summary()[ACTION_TYPES]
+    assert found["steps"] == len(known)
+    assert found["selected"] == sum(chosen for _, chosen in known)
+    for name, count in found["types"].items():
+        assert count["steps"] == sum(one == name for one, _ in known)
+        assert count["selected"] == sum(chosen for one, chosen in known if one == name)
+    assert sum(count["steps"] for count in found["types"].values()) == len(known)
+
+
+def test_only_the_most_common_types_are_kept() -> None:
+    counter = ActionTypeCounter()
+    counter.add([(f"type{index % 50}",) for index in range(120)], ())
+    types = counter.summary()[ACTION_TYPES]["types"]
+    assert list(types) == sorted(types, key=lambda name: (-types[name]["steps"], name))
+    assert len(types) == MOST_TYPES
+
+
+def counted(rate_of_answers: float, seed: int) -> str | None:
+    """The note on 100 trajectories of four types, a step in four selected."""
+    lots = random.Random(seed)
+    counter = ActionTypeCounter()
+    for _ in range(100):
+        rates = (*[0.25] * 3, rate_of_answers)
+        chosen = {index for index, rate in enumerate(rates) if lots.random() < rate}
+        counter.add([(name,) for name in TYPES], chosen)
+    return types_note(**counter.summary()[ACTION_TYPES])
+
+
+def test_steps_drawn_at_random_leave_nothing_out_and_a_choice_that_does_is_found() -> None:
+    assert [counted(0.25, seed) for seed in range(500)] == [None] * 500
+    for seed in range(50):
+        note = counted(0, seed)
+        assert note is not None
+        assert "'answer' (0 of 100 steps)" in note
+        assert "look" not in note
+
+
+def test_few_selected_steps_say_nothing() -> None:
+    counter = ActionTypeCounter()
+    for _ in range(9):
+        counter.add([("look",), ("answer",)], {0})
+    assert types_note(**counter.summary()[ACTION_TYPES]) is None
+    assert types_note() is None
+
+
+def test_a_type_with_control_characters_is_escaped_in_the_note() -> None:
+    counter = ActionTypeCounter()
+    for _ in range(40):
+        counter.add([("look",), ("\x1b[31m",)], {0})
+    note = types_note(**counter.summary()[ACTION_TYPES])
+    assert note is not None
+    assert "\x1b" not in note
+    assert "\\x1b[31m" in note
+
+
+@pytest.mark.parametrize(("places", "is_told"), [({0}, True), ({0, 3}, False)])
+def test_select_train_and_export_say_which_types_are_left_out(
+    places: set[int],
+    is_told: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model_folder: Path,
+) -> None:
+    def marked(name: str) -> Trajectory:
+        made = make_trajectory(4, name)
+        mark = Annotation(kinds=("critical_action",), score=1.0)
+        steps = tuple(
+            step.model_copy(
+                update={"action": TYPES[place], "annotation": mark if place in places else None}
+            )
+            for place, step in enumerate(made.steps)
+        )
+        return made.model_copy(update={"steps": steps})
+
+    run = write_trajectories(tmp_path / "run", [marked(f"t{number}") for number in range(48)])
+    chosen, tuned, out = (tmp_path / name for name in ("chosen", "tuned", "rows.jsonl"))
+    settings = select_config("annotated").model_copy(update={"ratio": len(places) / 4})
+    manifest = select_steps(settings, run, chosen)
+    assert manifest.summary[ACTION_TYPES]["selected"] == 48 * len(places)
+    tell(manifest, chosen)
+    told = [capsys.readouterr().out]
+    trained = train_agent(quick(tiny_model_folder), run, chosen, tuned)
+    assert trained.summary[ACTION_TYPES] == manifest.summary[ACTION_TYPES]
+    tell(trained, tuned)
+    captured = capsys.readouterr()
+    told += [captured.out, captured.err]
+    exported = export_selection(ExportConfig(dialect=Choice("openai")), run, chosen, out)
+    assert exported.summary[ACTION_TYPES] == manifest.summary[ACTION_TYPES]
+    told.append(describe_export(exported, out, [], ""))
+    for text in told:
+        words = " ".join(text.split())
+        assert ("'answer' (0 of 48 steps)" in words) == is_told, text
+        assert "'look'" not in words
