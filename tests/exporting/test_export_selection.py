@@ -59,6 +59,9 @@ def test_a_manifest_beside_the_file_says_what_it_was_made_from(tmp_path: Path) -
         "trajectories": 2, "exported": 2, "rows": 2, "steps": 9,
         "critical_steps": 4, "problems": 0, "losses": {}, "selected_by_outcome": {"success": 4},
             "last_steps": {"selected": 1, "trajectories": 2},
+            "action_types": {
+                "steps": 9, "selected": 4, "types": {"go": {"steps": 9, "selected": 4}},
+            },
     }  # fmt: skip
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "x.jsonl",
