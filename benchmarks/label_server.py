@@ -61,6 +61,8 @@ def serve_labels(models: Mapping[str, Mapping[str, Answer]]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Without it, a small reply waits for the acknowledgment of its header.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
