@@ -11,11 +11,15 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/atlas run recipes/demo/babyai.yaml --out runs/demo
 
+# Bytecode is written, also where an environment variable forbids it: tests start many processes,
+# and each would compile the package again.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(PYTEST) -m "not slow"
 
 slow: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+	$(PYTEST) -m slow
 
 check: $(READY)
 	$(BIN)/ruff format --check .

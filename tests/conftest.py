@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# The Java of a test lives for seconds: its second compiler would take more time than it saves.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,28 @@ settings.load_profile("atlas")
 # A suite that a shell started in the background ignores Ctrl-C, and passes that on to the commands
 # that its tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+num_frozen = 0
+
+
+def pytest_runtest_logfinish() -> None:
+    """Collected tests and loaded modules stay until the end; garbage is not looked for in them.
+
+    Each training collects garbage, which otherwise takes longer than a tiny training.
+    """
+    global num_frozen
+    if len(sys.modules) >= num_frozen + 100:
+        num_frozen = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def plain_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """inspect_ai lays out the traceback of each failed request for a log that is never written."""
+    if (model := sys.modules.get("inspect_ai.model._model")) is not None:
+        monkeypatch.setattr(model, "format_traceback", lambda *error: ("", ""), raising=False)
 
 
 def make_trajectory(

@@ -393,20 +393,20 @@ def test_an_option_that_names_no_arm_is_refused(option: str, tmp_path: Path) -> 
         compare("--results", option)
 
 
-def test_a_log_of_a_hundred_thousand_samples_is_read_in_seconds(tmp_path: Path) -> None:
+def test_a_log_of_thirty_thousand_samples_is_read_in_seconds(tmp_path: Path) -> None:
     from atlas.kinds import Choice
     from atlas.reporting.results.find_results import find_results
     from atlas.reporting.results.result_runs import read_runs
 
     rows: list[dict[str, Any]] = [
         {**row, "metadata": {"text": "x" * 300}}
-        for row in inspect_rows([(f"t{number}", number % 2 == 0) for number in range(100_000)])
+        for row in inspect_rows([(f"t{number}", number % 2 == 0) for number in range(30_000)])
     ]
     write_archive(tmp_path / "large.eval", inspect_header("m", "a"), rows)
     started = time.process_time()
     (found,) = read_runs("a", find_results("large.eval"), Choice("inspect"))
-    assert len(found.benchmarks["sums"].by_task) == 100_000
-    assert time.process_time() - started < 15
+    assert len(found.benchmarks["sums"].by_task) == 30_000
+    assert time.process_time() - started < 5
 
 
 def test_the_time_of_a_report_grows_with_the_number_of_samples_and_no_faster(

@@ -57,9 +57,9 @@ def test_the_types_of_a_step(
 
 def test_a_very_long_action_is_not_copied() -> None:
     step = step_of(" " + "a b" * 20_000_000)
-    started = time.perf_counter()
+    started = time.process_time()
     assert step.action_types == ("a",)
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 @given(rows=ROWS)

@@ -15,6 +15,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from atlas.cli import app
 from atlas.selection.select_steps import SelectConfig, select_steps
 from tests.conftest import make_trajectory
 from tests.processes import wait_for
@@ -76,6 +77,11 @@ def start(
             **(environment or {}),
         },
     )
+
+
+def train_here(inputs: list[str], out: Path, *settings: str) -> None:
+    """The same training as that of one process, without the start of one."""
+    app(["train", *inputs, "--out", str(out), *SETTINGS, *settings], standalone_mode=False)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:

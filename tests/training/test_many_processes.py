@@ -19,6 +19,7 @@ from tests.training.launched_runs import (
     make_inputs,
     rows,
     start,
+    train_here,
     weights,
 )
 
@@ -32,9 +33,8 @@ def test_two_processes_train_to_the_losses_and_weights_of_one_and_print_once(
     inputs: list[str], tmp_path: Path
 ) -> None:
     settings = ("held_out=0.4", "held_out_every=2", "epochs=12")
-    alone = start(inputs, tmp_path / "one", 1, *settings)
     together = start(inputs, tmp_path / "two", 2, *settings)
-    finish(alone)
+    train_here(inputs, tmp_path / "one", *settings)
     output, errors = finish(together)
     assert output.count("\nout:") == 1
     assert errors.count(NO_THREADS) == 2

@@ -20,6 +20,7 @@ from tests.training.launched_runs import (
     losses,
     make_inputs,
     start,
+    train_here,
     weights,
 )
 from tests.training.sharding_on_cpus import FSDP2
@@ -53,9 +54,8 @@ def test_a_sharded_training_has_the_losses_and_the_checkpoint_of_one_process(
 ) -> None:
     """With objective, base probabilities, KL and held-out loss; only rank 0 has loaded weights."""
     settings = (*WHOLE_LOSS, "epochs=2")
-    alone = start(inputs, tmp_path / "one", 1, *settings)
     sharded = shard(inputs, tmp_path / "sharded", *settings, EMPTY_RANKS="1")
-    finish(alone)
+    train_here(inputs, tmp_path / "one", *settings)
     finish(sharded)
     assert_as_one(tmp_path)
     saved = tmp_path / "sharded" / "checkpoint"

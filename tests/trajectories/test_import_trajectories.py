@@ -226,7 +226,7 @@ def test_a_finished_import_is_not_repeated_and_changed_files_need_another_folder
 
 
 def test_an_import_that_was_killed_starts_over_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.jsonl", *(chat(f"text {index}") for index in range(30_000)))
+    path = write(tmp_path / "x.jsonl", *(chat(f"text {index}") for index in range(12_000)))
     config = ImportConfig(paths=(path,))
     whole = import_trajectories(config, tmp_path / "whole")
     script = (

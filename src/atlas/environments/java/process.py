@@ -25,6 +25,8 @@ from atlas.errors import DependencyError, EpisodeError, ProgramError
 
 START_SECONDS = 60.0
 TOKEN = r"[\w+/=-]{20,}"
+# Java repeats the options of its environment variables at every start; they explain no end.
+OPTIONS_NOTES = ("NOTE: Picked up ", "Picked up ")
 STOP_SECONDS = 5.0
 INSTALL_JAVA = (
     "Install a Java runtime, version 8 or later (on Debian: apt install default-jre-headless), "
@@ -245,6 +247,8 @@ class JavaProcess:
         with suppress(OSError, ValueError):
             for raw in self._process.stdout or ():
                 line = raw.decode("utf-8", "replace").strip()
+                if line.startswith(OPTIONS_NOTES):
+                    continue
                 # The port and the token are among the first lines.
                 if num_lines < 20:
                     self._first_lines.put(line)
