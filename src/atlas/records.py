@@ -31,8 +31,9 @@ CRITICAL_KINDS: tuple[CriticalKind, ...] = get_args(CriticalKind)
 # What tallies by kind call steps without one.
 NO_KIND = "no_kind"
 
-_LONGEST_TYPE = 40
-_FIRST_WORD = re.compile(rf"\s*(\S{{1,{_LONGEST_TYPE}}})")
+_LONGEST_TYPE = 200
+# A word ends at a blank or a bracket, as in `search[red shoes]`; one of brackets is taken whole.
+_FIRST_WORD = re.compile(rf"\s*([^\s\[(]{{1,{_LONGEST_TYPE}}}|\S{{1,{_LONGEST_TYPE}}})")
 
 
 class Record(BaseModel):
@@ -95,7 +96,8 @@ class Step(Record):
         """The names of the tools that it calls, else the first word of its action, shortened."""
         calls = self.response.tool_calls
         if calls:
-            return tuple(dict.fromkeys(call.name[:_LONGEST_TYPE] for call in calls))
+            names = (call.name[:_LONGEST_TYPE] for call in calls)
+            return tuple(dict.fromkeys(name if name.strip() else "(empty)" for name in names))
         word = _FIRST_WORD.match(self.action or "")
         return (word[1],) if word else ()
 

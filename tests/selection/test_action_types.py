@@ -14,9 +14,25 @@ from atlas.cli.closing_lines import tell
 from atlas.exporting.explain import describe_export
 from atlas.exporting.export_selection import ExportConfig, export_selection
 from atlas.kinds import Choice
-from atlas.presenting.action_types import ACTION_TYPES, MOST_TYPES, ActionTypeCounter, types_note
-from atlas.records import Annotation, Message, Step, ToolCall, Trajectory
+from atlas.presenting.action_types import (
+    ACTION_TYPES,
+    MOST_TYPES,
+    NO_ACTION,
+    ActionTypeCounter,
+    types_note,
+)
+from atlas.records import (
+    Annotation,
+    CriticalStep,
+    Message,
+    Selection,
+    Step,
+    ToolCall,
+    Trajectory,
+)
+from atlas.selection.outlines import Outline
 from atlas.selection.select_steps import select_steps
+from atlas.selection.summary import summarize_selections
 from atlas.training.train_agent import train_agent
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
@@ -41,12 +57,15 @@ def step_of(action: str | None, *tools: str) -> Step:
     ("action", "tools", "types"),
     [
         ("go to desk 1", (), ("go",)),
-        ("\n  search[red shoe]", (), ("search[red",)),
+        ("\n  search[red shoe]", (), ("search",)),
+        ("click(3)", (), ("click",)),
+        ("[stop]", (), ("[stop]",)),
         (None, (), ()),
         ("  \n", (), ()),
         ("look", ("read", "write", "read"), ("read", "write")),
-        ("w" * 100, (), ("w" * 40,)),
-        ("", ("n" * 100,), ("n" * 40,)),
+        ("w" * 300, (), ("w" * 200,)),
+        ("", ("n" * 300,), ("n" * 200,)),
+        ("", ("",), ("(empty)",)),
     ],
 )
 def test_the_types_of_a_step(
@@ -63,27 +82,72 @@ def test_a_very_long_action_is_not_copied() -> None:
 
 
 @given(rows=ROWS)
-def test_counts_add_up_to_the_steps_with_a_known_action(rows: list[list[tuple[str, bool]]]) -> None:
+def test_counts_add_up_to_all_steps(rows: list[list[tuple[str, bool]]]) -> None:
     counter = ActionTypeCounter()
     for row in rows:
         types = [(name,) if name else () for name, _ in row]
         counter.add(types, {index for index, (_, chosen) in enumerate(row) if chosen})
-    known = [(name, chosen) for row in rows for name, chosen in row if name]
-    if not known:
+    steps = [(name or NO_ACTION, chosen) for row in rows for name, chosen in row]
+    if all(name == NO_ACTION for name, _ in steps):
         assert counter.summary() == {}
         return
     found = counter.summary()[ACTION_TYPES]
-    assert found["steps"] == len(known)
-    assert found["selected"] == sum(chosen for _, chosen in known)
+    assert found["steps"] == len(steps)
+    assert found["selected"] == sum(chosen for _, chosen in steps)
     for name, count in found["types"].items():
-        assert count["steps"] == sum(one == name for one, _ in known)
-        assert count["selected"] == sum(chosen for one, chosen in known if one == name)
-    assert sum(count["steps"] for count in found["types"].values()) == len(known)
+        assert count["steps"] == sum(one == name for one, _ in steps)
+        assert count["selected"] == sum(chosen for one, chosen in steps if one == name)
+    assert sum(count["steps"] for count in found["types"].values()) == len(steps)
+
+
+@pytest.mark.parametrize("selected", ["calls", "words"])
+def test_calls_and_answers_in_words_are_types_of_their_own(selected: str) -> None:
+    counter = ActionTypeCounter()
+    for _ in range(40):
+        counter.add([("look_up",), ()], {0 if selected == "calls" else 1})
+    note = types_note(counter.summary()[ACTION_TYPES])
+    assert note is not None
+    assert (f"'{NO_ACTION}' (0 of 40 steps)" in note) == (selected == "calls")
+    assert ("'look_up' (0 of 40 steps)" in note) == (selected == "words")
+
+
+def test_tools_with_a_long_common_start_are_different_types() -> None:
+    tools = [f"mcp__plugin_playwright_playwright__browser_{name}" for name in ("click", "type")]
+    counter = ActionTypeCounter()
+    for _ in range(40):
+        counter.add([step_of("", tool).action_types for tool in tools], {0})
+    note = types_note(counter.summary()[ACTION_TYPES])
+    assert note is not None
+    assert tools[0] not in note
+    assert tools[1] in note
+
+
+def test_steps_of_trajectories_with_a_problem_count_as_not_selected() -> None:
+    def selection(name: str, problem: str | None) -> Selection:
+        steps = () if problem else (CriticalStep(index=0), CriticalStep(index=1))
+        return Selection(
+            trajectory_id=name,
+            selector="test",
+            num_steps=2,
+            budget=2,
+            critical_steps=steps,
+            problem=problem,
+        )
+
+    found, outlines = [], {}
+    for number in range(20):
+        for name, problem, kind in (("a", None, "look"), ("b", "no answer", "close")):
+            found.append(selection(f"{name}{number}", problem))
+            outlines[f"{name}{number}"] = Outline("success", ((kind,),) * 2)
+    summary = summarize_selections(found, select_config("random"), outlines, [], None)
+    note = types_note(summary[ACTION_TYPES])
+    assert note is not None
+    assert "'close' (0 of 40 steps)" in note
 
 
 def test_only_the_most_common_types_are_kept() -> None:
     counter = ActionTypeCounter()
-    counter.add([(f"type{index % 50}",) for index in range(120)], ())
+    counter.add([(f"type{index % 90}",) for index in range(220)], ())
     types = counter.summary()[ACTION_TYPES]["types"]
     assert list(types) == sorted(types, key=lambda name: (-types[name]["steps"], name))
     assert len(types) == MOST_TYPES
@@ -97,7 +161,7 @@ def counted(rate_of_answers: float, seed: int) -> str | None:
         rates = (*[0.25] * 3, rate_of_answers)
         chosen = {index for index, rate in enumerate(rates) if lots.random() < rate}
         counter.add([(name,) for name in TYPES], chosen)
-    return types_note(**counter.summary()[ACTION_TYPES])
+    return types_note(counter.summary()[ACTION_TYPES])
 
 
 def test_steps_drawn_at_random_leave_nothing_out_and_a_choice_that_does_is_found() -> None:
@@ -113,15 +177,15 @@ def test_few_selected_steps_say_nothing() -> None:
     counter = ActionTypeCounter()
     for _ in range(9):
         counter.add([("look",), ("answer",)], {0})
-    assert types_note(**counter.summary()[ACTION_TYPES]) is None
-    assert types_note() is None
+    assert types_note(counter.summary()[ACTION_TYPES]) is None
+    assert types_note({}) is None
 
 
 def test_a_type_with_control_characters_is_escaped_in_the_note() -> None:
     counter = ActionTypeCounter()
     for _ in range(40):
         counter.add([("look",), ("\x1b[31m",)], {0})
-    note = types_note(**counter.summary()[ACTION_TYPES])
+    note = types_note(counter.summary()[ACTION_TYPES])
     assert note is not None
     assert "\x1b" not in note
     assert "\\x1b[31m" in note

@@ -80,9 +80,7 @@ class ExportedRows:
             self._refusals.update(demand.text for demand in refusals)
             self._unwritten += self._count_unwritten(trajectory, selection)
             self._outcomes[trajectory.outcome.status] += num_critical
-            if selection.problem is None:
-                types = (step.action_types for step in trajectory.steps)
-                self._types.add(types, selection.indices)
+            self._types.add((step.action_types for step in trajectory.steps), selection.indices)
             self._counts.update(with_steps=num_critical > 0, with_last=selection.has_last_step)
             yield from rows
         self._check_empty_steps()

@@ -47,7 +47,7 @@ def selection_notes(summary: Mapping[str, Any], trajectories: str | Path) -> Ite
         yield note
     if note := ends_note(**(summary.get(LAST_STEPS) or {})):
         yield note
-    if note := types_note(**(summary.get(ACTION_TYPES) or {})):
+    if note := types_note(summary.get(ACTION_TYPES) or {}):
         yield note
 
 

@@ -69,8 +69,8 @@ def summarize_selections(
         sets_own_budget |= selection.budget != config.budget(selection.num_steps)
         kinds.update(kind for step in selection.critical_steps for kind in step.kinds)
         outline = outlines[selection.trajectory_id]
+        action_types.add(outline.action_types, selection.indices)
         if selection.problem is None:
-            action_types.add(outline.action_types, selection.indices)
             num_usable += selection.num_steps
             num_allowed += selection.budget
         usage += selection.usage

@@ -25,8 +25,9 @@ from atlas.errors import DependencyError, EpisodeError, ProgramError
 
 START_SECONDS = 60.0
 TOKEN = r"[\w+/=-]{20,}"
-# Java repeats the options of its environment variables at every start; they explain no end.
-OPTIONS_NOTES = ("NOTE: Picked up ", "Picked up ")
+# Java repeats the options of its environment variables at every start. They may explain that it
+# does not start, but not that it ends later.
+OPTIONS_NOTE = re.compile(r"(NOTE: )?Picked up \w*_OPTIONS: ")
 STOP_SECONDS = 5.0
 INSTALL_JAVA = (
     "Install a Java runtime, version 8 or later (on Debian: apt install default-jre-headless), "
@@ -232,6 +233,8 @@ class JavaProcess:
     @property
     def _said(self) -> str:
         lines = [line for line in list(self._last_lines) if line]
+        if self._gateway is not None:
+            lines = [line for line in lines if not OPTIONS_NOTE.match(line)]
         return f" Its last words: {' / '.join(lines)[-300:]}" if lines else ""
 
     def _first(self, pattern: str) -> str:
@@ -247,8 +250,6 @@ class JavaProcess:
         with suppress(OSError, ValueError):
             for raw in self._process.stdout or ():
                 line = raw.decode("utf-8", "replace").strip()
-                if line.startswith(OPTIONS_NOTES):
-                    continue
                 # The port and the token are among the first lines.
                 if num_lines < 20:
                     self._first_lines.put(line)
