@@ -44,13 +44,9 @@ def pytest_runtest_logfinish() -> None:
         num_frozen = len(sys.modules)
         gc.collect()
         gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def plain_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """inspect_ai lays out the traceback of each failed request for a log that is never written."""
-    if (model := sys.modules.get("inspect_ai.model._model")) is not None:
-        monkeypatch.setattr(model, "format_traceback", lambda *error: ("", ""), raising=False)
+        # It lays out the traceback of each failed request for a log that is never written.
+        if (model := sys.modules.get("inspect_ai.model._model")) is not None:
+            vars(model)["format_traceback"] = lambda *error: ("", "")
 
 
 def make_trajectory(

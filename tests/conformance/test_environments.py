@@ -276,7 +276,7 @@ def test_no_test_task_is_a_training_task(choice: Choice, environment: Environmen
         pytest.skip("the small examples have a handful of tasks")
     known = {
         first_text_and_path(environment, task)
-        for task in environment.tasks("train", few(choice, 40), 0)
+        for task in environment.tasks("train", few(choice, 24), 0)
     }
     splits = splits_of_tests(environment)
     assert splits

@@ -331,7 +331,7 @@ def test_any_row_can_be_asked_whether_it_matches(name: str, row: Any) -> None:
 
 @every_row_format
 @given(data=st.data())
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_bytes_are_problems_and_lines_that_were_spared_are_read(
     name: str, data: st.DataObject, tmp_path: Path
 ) -> None:
@@ -399,7 +399,7 @@ def test_damaged_bytes_are_problems_and_lines_that_were_spared_are_read(
     )
 )
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_json_at_all_is_read_as_trajectories_or_problems(
     name: str, value: Any, tmp_path: Path
@@ -438,7 +438,7 @@ def test_what_was_seen_and_said_in_a_session_comes_back_verbatim(
 @every_file_format
 @given(data=st.data())
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_damaged_bytes_of_a_session_are_trajectories_or_problems(
     name: str, data: st.DataObject, tmp_path: Path

@@ -145,7 +145,7 @@ def make(name: str) -> Dialect:
 
 
 @every_chat_dialect
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_what_no_dialect_declares_as_lost_comes_back(name: str, data: st.DataObject) -> None:
     trajectory = data.draw(trajectories())

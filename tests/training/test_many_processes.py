@@ -55,6 +55,7 @@ def test_two_processes_train_to_the_losses_and_weights_of_one_and_print_once(
     assert dict(together_held) == pytest.approx(dict(alone_held), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_mistake_is_said_once_and_ends_all(inputs: list[str], tmp_path: Path) -> None:
     process = start(inputs, tmp_path / "run", 2, "batch_size=1")
     output, errors = wait_for(process)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from atlas.auditing.pieces import Text
 from atlas.auditing.rows import REASONING_KEYS, holds_any
 from atlas.auditing.supervision import ASSISTANT, CALLS, REASONING, WORDS, Unwritten, code_of
 
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+_OPENING, _CLOSING = "<think>", "</think>"
 
 
 def response_texts(content: str, index: int) -> list[Text]:
@@ -34,8 +33,15 @@ def unread_parts(message: Mapping[str, Any], index: int) -> list[Unwritten]:
 
 
 def cut_thinking(content: str) -> str:
-    """A response without its thinking, as in a history."""
-    return _THOUGHT.sub("", content).lstrip("\n")
+    """A response without its thinking, as in a history; what is not closed stays."""
+    kept, place = [], 0
+    # Not a regular expression: one looks for the end again from every beginning.
+    while (start := content.find(_OPENING, place)) >= 0:
+        if (end := content.find(_CLOSING, start)) < 0:
+            break
+        kept.append(content[place:start])
+        place = end + len(_CLOSING)
+    return "".join((*kept, content[place:])).lstrip("\n")
 
 
 def write_calls(calls: Sequence[Mapping[str, Any]]) -> str:

@@ -56,7 +56,7 @@ _RECONSIDER = _phrases(
 # The beginning of an observation that reports a failure, in an environment that is not known. The
 # first person is a user, who may say "I can't remember".
 _FAILURE = re.compile(
-    r"\W*(nothing happens|no known action"
+    r"\W*+(nothing happens|no known action"
     r"|(?:(?!\b(?:i|we|my|our)\b)[^.\n]){0,80}\b(could not|couldn't|cannot|can't|unable|invalid"
     r"|failed|failure|denied|not (recognized|valid|found|allowed|possible)))\b",
     re.IGNORECASE,
