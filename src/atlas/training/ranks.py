@@ -12,6 +12,7 @@ import datetime
 import gc
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ T = TypeVar("T")
 # gives up after 10 minutes with NCCL and 30 with gloo.
 LONGEST_WAIT = datetime.timedelta(hours=6)
 MEETINGS = itertools.count()
+# The end of a gloo group waits for its threads while it holds Python's lock. A thread that has just
+# finished a collective needs this lock to let its tensors go: without a pause, both may wait for
+# ever.
+SECONDS_TO_LET_GO = 0.5
 # Parts of the error messages of a process group after another process has ended.
 LOST = (
     "Connection closed by peer",
@@ -160,4 +165,5 @@ def meet_ranks() -> Iterator[Ranks]:
     try:
         yield Ranks(state.process_index, state.num_processes, next(MEETINGS))
     finally:
+        time.sleep(SECONDS_TO_LET_GO)
         distributed.destroy_process_group()
