@@ -10,10 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.cli.closing_lines import tell
-from atlas.exporting.explain import describe_export
-from atlas.exporting.export_selection import ExportConfig, export_selection
-from atlas.kinds import Choice
 from atlas.presenting.action_types import (
     ACTION_TYPES,
     MOST_TYPES,
@@ -22,22 +18,16 @@ from atlas.presenting.action_types import (
     types_note,
 )
 from atlas.records import (
-    Annotation,
     CriticalStep,
     Message,
     Selection,
     Step,
     ToolCall,
-    Trajectory,
 )
 from atlas.selection.outlines import Outline
-from atlas.selection.select_steps import select_steps
 from atlas.selection.summary import summarize_selections
-from atlas.training.train_agent import train_agent
-from tests.conftest import make_trajectory
-from tests.run_folders import write_trajectories
 from tests.selection.configs import select_config
-from tests.training.small_runs import quick
+from tests.selection.notes_of_commands import run_the_three
 
 TYPES = ("look", "take", "open", "answer")
 ROWS = st.lists(
@@ -199,33 +189,10 @@ def test_select_train_and_export_say_which_types_are_left_out(
     capsys: pytest.CaptureFixture[str],
     tiny_model_folder: Path,
 ) -> None:
-    def marked(name: str) -> Trajectory:
-        made = make_trajectory(4, name)
-        mark = Annotation(kinds=("critical_action",), score=1.0)
-        steps = tuple(
-            step.model_copy(
-                update={"action": TYPES[place], "annotation": mark if place in places else None}
-            )
-            for place, step in enumerate(made.steps)
-        )
-        return made.model_copy(update={"steps": steps})
-
-    run = write_trajectories(tmp_path / "run", [marked(f"t{number}") for number in range(48)])
-    chosen, tuned, out = (tmp_path / name for name in ("chosen", "tuned", "rows.jsonl"))
-    settings = select_config("annotated").model_copy(update={"ratio": len(places) / 4})
-    manifest = select_steps(settings, run, chosen)
-    assert manifest.summary[ACTION_TYPES]["selected"] == 48 * len(places)
-    tell(manifest, chosen)
-    told = [capsys.readouterr().out]
-    trained = train_agent(quick(tiny_model_folder), run, chosen, tuned)
-    assert trained.summary[ACTION_TYPES] == manifest.summary[ACTION_TYPES]
-    tell(trained, tuned)
-    captured = capsys.readouterr()
-    told += [captured.out, captured.err]
-    exported = export_selection(ExportConfig(dialect=Choice("openai")), run, chosen, out)
-    assert exported.summary[ACTION_TYPES] == manifest.summary[ACTION_TYPES]
-    told.append(describe_export(exported, out, [], ""))
-    for text in told:
-        words = " ".join(text.split())
-        assert ("'answer' (0 of 48 steps)" in words) == is_told, text
-        assert "'look'" not in words
+    told = run_the_three(tmp_path, tiny_model_folder, capsys, 48, places, TYPES)
+    for text in told.texts:
+        assert ("'answer' (0 of 48 steps)" in text) == is_told, text
+        assert "'look'" not in text
+    selected, trained, exported = (summary[ACTION_TYPES] for summary in told.summaries)
+    assert selected["selected"] == 48 * len(places)
+    assert selected == trained == exported

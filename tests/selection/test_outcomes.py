@@ -9,9 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.cli.closing_lines import tell
-from atlas.exporting.explain import describe_export
-from atlas.exporting.export_selection import ExportConfig, export_selection
-from atlas.kinds import Choice
 from atlas.presenting.outcome_shares import (
     FEWEST_TRAJECTORIES,
     describe_shares,
@@ -19,21 +16,18 @@ from atlas.presenting.outcome_shares import (
     failure_note,
 )
 from atlas.records import (
-    Annotation,
     CriticalStep,
     Outcome,
     OutcomeStatus,
     Selection,
-    Trajectory,
 )
 from atlas.selection.outlines import Outline
 from atlas.selection.select_steps import select_steps
 from atlas.selection.summary import summarize_selections
-from atlas.training.train_agent import train_agent
 from tests.conftest import make_trajectory
 from tests.run_folders import write_trajectories
 from tests.selection.configs import select_config
-from tests.training.small_runs import quick
+from tests.selection.notes_of_commands import run_the_three
 
 
 def write_ended(path: Path, *statuses: OutcomeStatus) -> Path:
@@ -119,22 +113,6 @@ def test_select_train_and_export_say_that_a_selection_has_no_ends(
     capsys: pytest.CaptureFixture[str],
     tiny_model_folder: Path,
 ) -> None:
-    def marked(name: str) -> Trajectory:
-        made = make_trajectory(4, name)
-        steps = list(made.steps)
-        mark = Annotation(kinds=("critical_action",), score=1.0)
-        steps[place] = steps[place].model_copy(update={"annotation": mark})
-        return made.model_copy(update={"steps": tuple(steps)})
-
-    run = write_trajectories(tmp_path / "run", [marked(f"t{number}") for number in range(12)])
-    chosen, tuned, out = (tmp_path / name for name in ("chosen", "tuned", "rows.jsonl"))
-    tell(select_steps(select_config("annotated"), run, chosen), chosen)
-    told = [capsys.readouterr().out]
-    tell(train_agent(quick(tiny_model_folder), run, chosen, tuned), tuned)
-    captured = capsys.readouterr()
-    told += [captured.out, captured.err]
-    exported = export_selection(ExportConfig(dialect=Choice("openai")), run, chosen, out)
-    told.append(describe_export(exported, out, [], ""))
-    for text in told:
-        words = " ".join(text.split())
-        assert ("the last step is selected in 0 of 12 trajectories" in words) == is_told
+    told = run_the_three(tmp_path, tiny_model_folder, capsys, 12, {place})
+    for text in told.texts:
+        assert ("the last step is selected in 0 of 12 trajectories" in text) == is_told
