@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -25,6 +24,7 @@ from atlas.serving.serve_environment import ServeConfig
 from atlas.shipped import shipped
 from atlas.trajectories.formats.base import FORMATS
 from tests.extending_rows import ROWS, write_examples
+from tests.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -68,11 +68,7 @@ def commands_in(page: Path) -> Iterator[list[str]]:
 @pytest.mark.parametrize("name", ["settings", "dialects"])
 def test_a_generated_page_is_what_the_code_says(name: str) -> None:
     script = ROOT / "docs" / f"make_{name}.py"
-    spec = importlib.util.spec_from_file_location(script.stem, script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(script)
     page = getattr(module, f"{name}_page")()
     assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == page, (
         f"run: python docs/make_{name}.py"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from atlas.rendering.loss_mask import loss_mask
 from atlas.rendering.renderer import Renderer
 from atlas.selection.selectors.base import SELECTORS
 from atlas.trajectories.formats.base import FORMATS
+from tests.scripts import load_script
 from tests.templates import CHATML, GEMMA, LLAMA_3, tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,12 +26,7 @@ CHATS = ROOT / "recipes" / "demo" / "trajectories.jsonl"
 
 @pytest.fixture(scope="module")
 def plain() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plain_version", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def as_trajectory(messages: list[dict[str, Any]]) -> Trajectory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from atlas.reporting.config import ReportConfig
 from atlas.reporting.shown_episodes import EPISODES_COMMAND
 from atlas.store.run_folders import start_run
 from tests.run_folders import NoSettings
+from tests.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "recipes" / "paper" / "report_so_far.py"
@@ -22,12 +22,7 @@ SCRIPT = ROOT / "recipes" / "paper" / "report_so_far.py"
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def report_of_the_demo(run: Path) -> ReportConfig:

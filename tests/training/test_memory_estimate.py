@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.scripts import load_script
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "train_memory.py"
@@ -17,11 +17,7 @@ ALLOWED = 0.15
 
 
 def cases() -> list[str]:
-    spec = importlib.util.spec_from_file_location("train_memory", BENCHMARK)
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(BENCHMARK)
     # Rows between these behave like them.
     return [name for name in module.cases() if not name.endswith(("rows of 512", "of 2048"))]
 
