@@ -12,11 +12,10 @@ import datetime
 import gc
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from atlas.errors import RankError, RunError
 from atlas.models.local.load import import_transformers
@@ -26,10 +25,8 @@ T = TypeVar("T")
 # gives up after 10 minutes with NCCL and 30 with gloo.
 LONGEST_WAIT = datetime.timedelta(hours=6)
 MEETINGS = itertools.count()
-# The end of a gloo group waits for its threads while it holds Python's lock. A thread that has just
-# finished a collective needs this lock to let its tensors go: without a pause, both may wait for
-# ever.
-SECONDS_TO_LET_GO = 0.5
+# The backends of the process group that this process has joined, until it may let go of them.
+JOINED_BACKENDS: list[Any] = []
 # Parts of the error messages of a process group after another process has ended.
 LOST = (
     "Connection closed by peer",
@@ -157,13 +154,28 @@ def meet_ranks() -> Iterator[Ranks]:
         # The caller made the group and also leaves it.
         yield Ranks(distributed.get_rank(), distributed.get_world_size(), next(MEETINGS))
         return
-    # Reference cycles after a training, or after an error, also keep it alive.
-    atexit.register(gc.collect)
+    _let_go_of_backends()
+    atexit.register(_let_go_of_backends)
     # It may still refer to a group that this process has left.
     PartialState._reset_state()
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
+    group: Any = distributed.group.WORLD
+    JOINED_BACKENDS.extend(group._get_backend(device) for device in group._device_types)
+    del group
     try:
         yield Ranks(state.process_index, state.num_processes, next(MEETINGS))
     finally:
-        time.sleep(SECONDS_TO_LET_GO)
         distributed.destroy_process_group()
+
+
+def _let_go_of_backends() -> None:
+    """End the threads of the groups that this process has left, without Python's lock.
+
+    The end of gloo's backend waits for its threads, and a thread that has just finished a
+    collective needs the lock to free its tensors. If the last reference is one of Python, torch
+    releases the lock; if it is that of a `DistributedDataParallel`, it does not, and both wait for
+    ever. So Python keeps one until the models are freed, also those in reference cycles or in the
+    traceback of an error.
+    """
+    gc.collect()
+    JOINED_BACKENDS.clear()
