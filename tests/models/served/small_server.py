@@ -1,7 +1,7 @@
 """A server with the chat completions protocol as a program, for `player.command`.
 
     python small_server.py --port 8000 --name tuned --notes FOLDER [--dies-after 5] [--silent]
-        [--loads SECONDS] [--daemon]
+        [--loads SECONDS] [--daemon] [--drips]
 
 It answers with the number of messages and the last one. In FOLDER, it leaves a file for each of its
 processes, and its arguments. Like real servers, it starts a process of its own.
@@ -28,6 +28,7 @@ parser.add_argument("--dies-after", type=int)
 parser.add_argument("--silent", action="store_true")
 parser.add_argument("--loads", type=float, default=0.0)
 parser.add_argument("--daemon", action="store_true")
+parser.add_argument("--drips", action="store_true")
 parser.add_argument("--chat-template", type=Path)
 given, _ = parser.parse_known_args()
 answered = 0
@@ -64,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(sent)))
         self.end_headers()
+        while given.drips:
+            self.wfile.write(b" ")
+            time.sleep(0.1)
         self.wfile.write(sent)
 
     def log_message(self, *_: Any) -> None:

@@ -73,6 +73,7 @@ def test_no_server_outlives_a_process_that_is_killed(
     [
         ("--dies-at-once --port no", {}, "invalid int value"),
         ("--silent", {"start_seconds": 2.0}, "does not answer"),
+        ("--drips", {"start_seconds": 3.0}, "after 3 seconds"),
     ],
 )
 def test_a_server_that_does_not_start_is_an_error_with_what_it_printed(

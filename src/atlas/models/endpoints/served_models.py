@@ -10,10 +10,9 @@ from typing import Any
 
 from atlas.errors import ConfigError, ModelError
 from atlas.models.endpoints.endpoint import Censor, Endpoint, is_loopback, read_key
+from atlas.models.fetch import fetch
 
 SECONDS = 10.0
-# Bytes of a list of models.
-LARGEST_LIST = 4 << 20
 
 
 def only_served_model(endpoint: Endpoint) -> str:
@@ -44,8 +43,7 @@ def served_models(endpoint: Endpoint) -> list[str]:
     handlers = [urllib.request.ProxyHandler({})] if is_loopback(url) else []
     try:
         opener = urllib.request.build_opener(*handlers)
-        with opener.open(request, timeout=SECONDS) as reply:
-            told: Any = json.loads(reply.read(LARGEST_LIST))
+        told: Any = json.loads(fetch(opener, request, SECONDS))
         return [censor.redact(str(each["id"])) for each in told["data"]]
     except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         if isinstance(error, urllib.error.HTTPError):

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from atlas.errors import ModelError
+from atlas.models.fetch import fetch
 from atlas.models.served import guard
 from atlas.terminal.progress import show_progress
 from atlas.terminal.visible_text import one_line, visible
 
 POLL_SECONDS = 0.2
+LIST_SECONDS = 10.0
 # The first answer of a server may come from code that is compiled for it.
 FIRST_ANSWER_SECONDS = 120.0
-LARGEST_REPLY = 4 << 20
 # The guard itself waits CLOSING_SECONDS for the server.
 STOPPING_SECONDS = guard.CLOSING_SECONDS + 5.0
 # How much of what a server has printed is read for a message.
@@ -124,7 +125,7 @@ class ModelServer:
         deadline = time.monotonic() + seconds
         with show_progress(f"starting a server of {self._model}") as bar:
             # A server may list a model that it is still loading.
-            while not (self._lists_its_model() and self._answers_a_question()):
+            while not self._is_ready(deadline):
                 self.require_alive()
                 if time.monotonic() > deadline:
                     self._fail(
@@ -135,17 +136,21 @@ class ModelServer:
                 time.sleep(POLL_SECONDS)
         self.require_alive()
 
-    def _lists_its_model(self) -> bool:
-        told = self._ask("/models", None, 10.0)
+    def _is_ready(self, deadline: float) -> bool:
+        """Whether it lists the model and answers a question before this moment."""
+        if not self._lists_its_model(_until(deadline, LIST_SECONDS)):
+            return False
+        message = {"role": "user", "content": "Hello"}
+        body = {"model": self.name, "messages": [message], "max_tokens": 1}
+        seconds = _until(deadline, FIRST_ANSWER_SECONDS)
+        return self._ask("/chat/completions", body, seconds) is not None
+
+    def _lists_its_model(self, seconds: float = LIST_SECONDS) -> bool:
+        told = self._ask("/models", None, seconds)
         try:
             return any(each["id"] == self.name for each in told["data"])
         except (KeyError, TypeError):
             return False
-
-    def _answers_a_question(self) -> bool:
-        message = {"role": "user", "content": "Hello"}
-        body = {"model": self.name, "messages": [message], "max_tokens": 1}
-        return self._ask("/chat/completions", body, FIRST_ANSWER_SECONDS) is not None
 
     def _ask(self, path: str, body: Any, seconds: float) -> Any:
         """The answer of the server as JSON; None: it has none yet.
@@ -159,8 +164,7 @@ class ModelServer:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, headers)
         try:
-            with self._opener.open(request, timeout=seconds) as reply:
-                return json.loads(reply.read(LARGEST_REPLY))
+            return json.loads(fetch(self._opener, request, seconds))
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in REFUSES:
@@ -181,3 +185,8 @@ class ModelServer:
         # A bar is printed over itself.
         lines = [visible(line) for line in re.split(r"[\r\n]+", text) if line.strip()]
         return "\n".join(line[-LOG_COLUMNS:] for line in lines[-count:]) or "(nothing)"
+
+
+def _until(deadline: float, seconds: float) -> float:
+    """The seconds to a moment, at most so many."""
+    return min(seconds, max(POLL_SECONDS, deadline - time.monotonic()))
