@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -173,6 +176,18 @@ def test_the_page_shows_the_mask_of_a_selection_and_links_to_the_others(client: 
     everything = ready(client, selection="all")
     assert "step 0: supervised" in everything
     assert "step 0: supervised" not in text
+
+
+def test_the_way_back_has_the_filters_of_the_list(client: TestClient) -> None:
+    place = {"source": "before", "id": "room-1"}
+    filters = {"q": 'a "door" & more', "sort": "-steps", "page": "2"}
+    page = client.get("/trajectory", params={**place, **filters}).text
+    (tokens,) = {unescape(one) for one in re.findall(r'href="(/tokens[^"]*)"', page)}
+    shown = client.get(tokens).text
+    (back,) = re.findall(r'href="(/trajectory[^"]*)"', shown)
+    assert dict(parse_qsl(urlsplit(unescape(back)).query)) == {**place, **filters}
+    (kept,) = re.findall(r'name="list" value="([^"]*)"', shown)
+    assert parse_qsl(unescape(kept)) == list(filters.items())
 
 
 def test_a_limit_shows_what_is_cut_and_an_objective_what_is_silenced(client: TestClient) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from atlas.errors import ConfigError
 from atlas.records import CRITICAL_KINDS, NO_KIND, OutcomeStatus
@@ -66,6 +66,11 @@ class Query:
             if params.get(key)
         }
         return cls(**values)
+
+    @classmethod
+    def from_url(cls, text: str) -> Query:
+        """The query in what `as_url` gives."""
+        return cls.from_params(dict(parse_qsl(text)))
 
     @property
     def params(self) -> dict[str, str]:

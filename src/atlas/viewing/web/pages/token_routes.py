@@ -5,7 +5,7 @@ Tokenizers and models are loaded in a thread, so a page first says what is being
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -21,6 +21,7 @@ from atlas.viewing.web.context import AppContext
 from atlas.viewing.web.library import NotFound
 from atlas.viewing.web.pages.hidden_choices import hides_choices
 from atlas.viewing.web.pages.token_page import STATES, lay_out_tokens
+from atlas.viewing.web.query import Query
 from atlas.viewing.web.render import link
 from atlas.viewing.web.rows import NamedSelection
 from atlas.viewing.web.tokenizer_choice import OfferedModel, choose_model, offered_models
@@ -38,6 +39,8 @@ class AskedTokens:
     loss: bool = False
     objective: str = ""
     page: int = 1
+    # The list that the trajectory was opened from.
+    query: Query = field(default_factory=Query)
 
     @property
     def needs_model(self) -> bool:
@@ -56,6 +59,7 @@ class AskedTokens:
             loss="1" if asked.loss else None,
             objective=asked.objective or None,
             page=asked.page if asked.page > 1 else None,
+            list=asked.query.as_url() or None,
         )
 
 
@@ -121,6 +125,7 @@ def token_routes(context: AppContext) -> APIRouter:
         loss: str = "",
         objective: str = "",
         page: str = "",
+        list: str = "",
     ) -> HTMLResponse:
         limit, number = _number("max_tokens", max_tokens), _number("page", page)
         if objective and objective not in context.meters.objectives:
@@ -129,7 +134,15 @@ def token_routes(context: AppContext) -> APIRouter:
                 f"{', '.join(context.meters.objectives) or 'none'}. Correct the address."
             )
         asked = AskedTokens(
-            source, id, selection, tokenizer.strip(), limit, loss == "1", objective, number or 1
+            source,
+            id,
+            selection,
+            tokenizer.strip(),
+            limit,
+            loss == "1",
+            objective,
+            number or 1,
+            Query.from_url(list),
         )
         trajectory = context.library.trajectory(source, id)
         is_blind = hides_choices(context, request, trajectory)
@@ -164,7 +177,7 @@ def token_routes(context: AppContext) -> APIRouter:
             model=model,
             objectives=context.meters.objectives,
             states=STATES,
-            trajectory_url=link("/trajectory", source=source, id=id),
+            trajectory_url=link("/trajectory", source=source, id=id, **asked.query.params),
             **values,
         )
 

@@ -58,7 +58,9 @@ def trajectory_routes(context: AppContext) -> APIRouter:
             previous_url=_to(before, query),
             next_url=_to(after, query),
             markdown_url=link("/trajectory/markdown", **place),
-            token_links=_token_links(source, id, () if bar.is_hidden else selections),
+            token_links=_token_links(
+                {**place, "list": query.as_url() or None}, () if bar.is_hidden else selections
+            ),
             same_task=_same_task(context, source, trajectory),
         )
 
@@ -109,9 +111,8 @@ def _to(row: Row | None, query: Query) -> str:
 
 
 def _token_links(
-    source: str, id: str, selections: tuple[NamedSelection, ...]
+    place: dict[str, str | None], selections: tuple[NamedSelection, ...]
 ) -> tuple[LinkView, ...]:
-    place = {"source": source, "id": id}
     if not selections:
         return (LinkView(link("/tokens", **place), "Tokens"),)
     return tuple(
