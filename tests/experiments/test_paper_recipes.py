@@ -58,21 +58,25 @@ def dry_run(recipe: str, given: Sequence[str]) -> str:
     return " ".join(result.output.split())
 
 
+@pytest.mark.parametrize(
+    ("recipe", "trainings", "epochs"), [("smollm2.yaml", 36, 2), ("smollm2-one-seed.yaml", 3, 1)]
+)
 def test_the_dry_run_of_the_real_model_counts_trainings_tokens_episodes_and_hours(
-    folder: Path,
+    folder: Path, recipe: str, trainings: int, epochs: int
 ) -> None:
     said = dry_run(
-        "smollm2.yaml",
-        [*settings("models/smollm2"), "speed.train_tokens=36", "speed.answer_tokens=1"],
+        recipe, [*settings("models/smollm2"), "speed.train_tokens=36", "speed.answer_tokens=1"]
     )
     assert "questions to" not in said
     episodes = re.search(r"play: (\d+) episodes are left", said)
     assert episodes is not None
-    assert int(episodes[1]) == 2 * 37
-    tokens = re.search(r"training: 36 are left, each with ([\d,]+) .*?in all ([\d,]+)", said)
+    assert int(episodes[1]) == 2 * (trainings + 1)
+    tokens = re.search(
+        rf"training: {trainings} are left, each with ([\d,]+) .*?in all ([\d,]+)", said
+    )
     assert tokens is not None
     of_data, of_trainings = (int(number.replace(",", "")) for number in tokens.groups())
-    assert of_trainings == 36 * 2 * of_data > 0
+    assert of_trainings == trainings * epochs * of_data > 0
     hours = of_trainings / 36 / 3600
     assert f"training: about {hours:,.1f} hours, at 36 tokens per second" in said
     assert not (folder / "out").exists()

@@ -69,10 +69,13 @@ def run(
         costs = (*tell_work(config, plan), *tell_costs(stages))
         told = tell_registration(plan, read_registration(folder))
         missing = [f"WARNING: missing here. {text}" for text in plan.missing()]
-        for text in (*costs, *tell_time(times, config.processes), *told, *missing):
+        changed = [f"WARNING: made with other settings. {text}" for text in plan.changed()]
+        for text in (*costs, *tell_time(times, config.processes), *told, *missing, *changed):
             line(text)
         return
     plan.require_installed()
+    # A change that is refused is not registered.
+    plan.require_unchanged()
     for text in tell_registration(plan, register_design(folder, plan.design)):
         line(text)
     done = []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.config import Config, StrPath, check_config, not_installed, require_installed
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, RunError
 from atlas.evaluation.evaluate_agent import EvaluateConfig, evaluate_agent
 from atlas.evaluation.evaluate_skills import SkillsConfig, evaluate_skills
 from atlas.evaluation.evaluate_suite import EvaluateSuiteConfig, evaluate_suite, leave_out
@@ -34,11 +34,14 @@ from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.reporting.selections.compare_selections import CompareConfig, compare_selections
 from atlas.reporting.shown_episodes import EPISODES_PAGE
 from atlas.selection.select_steps import SelectConfig, select_steps
-from atlas.store.run_folders import Manifest
+from atlas.store.run_folders import Manifest, changed_settings, shorten
 from atlas.terminal.progress import say
 from atlas.training.train_agent import TrainConfig
 from atlas.trajectories.collect_experts import CollectConfig, collect_experts
 from atlas.trajectories.collect_suite import CollectSuiteConfig, collect_suite
+
+# These are made again if their settings change, or are stored with other paths.
+STORED_OTHERWISE = (ReportConfig, EpisodesConfig, CompareConfig)
 
 
 def plan_experiment(config: ExperimentConfig, out: StrPath, where: str) -> ExperimentPlan:
@@ -95,6 +98,24 @@ class ExperimentPlan:
         for stage in self.stages:
             if not stage.is_finished:
                 require_installed(stage.config)
+
+    def changed(self) -> list[str]:
+        """The stages whose run folder was made with other settings, which they would refuse."""
+        return [
+            f"{stage.out} ({stage.title}): {shorten(changes)}"
+            for stage in self.stages
+            if not isinstance(stage.config, STORED_OTHERWISE)
+            and (changes := changed_settings(stage.out, stage.config))
+        ]
+
+    def require_unchanged(self) -> None:
+        """Raise RunError if a run folder was made with other settings."""
+        if changed := self.changed():
+            raise RunError(
+                "these were made with other settings, and nothing was started:\n"
+                + "".join(f"  {one}\n" for one in changed)
+                + "Choose another --out, or remove these folders to make them again."
+            )
 
     def missing(self) -> list[str]:
         """What is not installed here, each with the first stage that needs it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ __all__ = [
 
 FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
 # Files that start_run writes; all other files are output.
+# Changes that a message lists.
+MAX_CHANGES = 8
 LOCK_FILE = ".lock"
 OWN_FILES = (MANIFEST_FILE, "config.yaml", LOCK_FILE)
 # How a run does its work, chosen before the work. Without any work it is chosen again.
@@ -216,6 +218,21 @@ def check_folder(path: Path, command: str, config: Config, inputs: Mapping[str, 
     _earlier_run(path, _new_manifest(path, command, config, inputs), type(config), inputs, True)
 
 
+def changed_settings(path: Path, config: Config) -> list[str]:
+    """How the settings of a run with work differ from these; `start_run` refuses such a folder."""
+    if not holds_work(path):
+        return []
+    return _changed(
+        parse_manifest(path / MANIFEST_FILE).config, config.model_dump(mode="json"), type(config)
+    )
+
+
+def shorten(changed: Sequence[str]) -> str:
+    """The first of many changes, and how many more there are."""
+    more = len(changed) - MAX_CHANGES
+    return "; ".join([*changed[:MAX_CHANGES], *([f"and {more} more"] if more > 0 else [])])
+
+
 def holds_work(path: Path) -> bool:
     """Whether the folder has a run with work, which the same command continues."""
     return (path / MANIFEST_FILE).exists() and _holds_work(path)
@@ -308,12 +325,7 @@ def _check_same_run(
     if earlier.command != now.command:
         by = f"'atlas {earlier.command}', not by 'atlas {now.command}'"
         raise RunError(f"{path} was written by {by}. {advice}")
-    before, after = _result_settings(kind, earlier.config), _result_settings(kind, now.config)
-    changed = [
-        f"{key}: {before.get(key)!r} there, {after.get(key)!r} now"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-    ]
+    changed = _changed(earlier.config, now.config, kind)
     was, given = earlier.inputs, inputs() if callable(inputs) else now.inputs
     changed += [
         f"input {name}: {_content(was.get(name))} there, {_content(given.get(name))} now"
@@ -321,7 +333,16 @@ def _check_same_run(
         if not _is_same(was.get(name), given.get(name))
     ]
     if changed:
-        raise RunError(f"{path} was made with other settings ({'; '.join(changed)}). {advice}")
+        raise RunError(f"{path} was made with other settings ({shorten(changed)}). {advice}")
+
+
+def _changed(earlier: Mapping[str, Any], now: Mapping[str, Any], kind: type[Config]) -> list[str]:
+    before, after = _result_settings(kind, earlier), _result_settings(kind, now)
+    return [
+        f"{key}: {before.get(key)!r} there, {after.get(key)!r} now"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
 
 
 def _result_settings(kind: type[Config], stored: Mapping[str, Any]) -> dict[str, Any]:
