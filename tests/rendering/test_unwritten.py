@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import ModelError
@@ -148,7 +148,8 @@ def test_exactly_what_a_template_leaves_out_is_named(
         expected.add("reasoning")
     if content and made and not beside:
         expected.add("text")
-    # A name may happen to be in the text of another part.
+    # The name of an argument may happen to be that of a tool, and then it is written.
+    assume(not any(one.name in other.arguments for one in made for other in made))
     assert lost_of(renderer, response) == expected
 
 
