@@ -61,7 +61,7 @@ def plan_of(model: Path, trajectories: Path, out: Path, **changes: Any) -> Exper
                     "more": {"selector": "all", "train": {"epochs": 2}},
                 }
             },
-            "arms.more.seeds: nothing before, [0] now",
+            "arms.more: added",
         ),
         (
             {
@@ -72,7 +72,7 @@ def plan_of(model: Path, trajectories: Path, out: Path, **changes: Any) -> Exper
             },
             "evaluate.held_in_test.episodes: 4 before, 5 now",
         ),
-        ({"splits": ["held_in_test"]}, "evaluate.held_out_test.episodes: 4 before, nothing now"),
+        ({"splits": ["held_in_test"]}, "evaluate.held_out_test: left out"),
     ],
 )
 def test_a_changed_design_is_said_before_training_and_the_earlier_one_is_kept(

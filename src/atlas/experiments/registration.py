@@ -126,12 +126,22 @@ def read_registration(experiment: Path) -> Registration | None:
     return registration
 
 
-def changes(before: Design, now: Design) -> Iterator[str]:
-    """One line for each setting that differs."""
-    was, given = _flat(before), _flat(now)
-    for key in sorted(was.keys() | given.keys()):
-        if was.get(key) != given.get(key) or (key in was) != (key in given):
-            yield f"{key}: {_shown(was, key)} before, {_shown(given, key)} now"
+def changes(before: Design, now: Design, within: str = "") -> Iterator[str]:
+    """One line for each setting that differs, and one for a whole part that was added or left out.
+
+    Args:
+        within: the path of the part that both are, such as `arms.critical.`.
+    """
+    for key in sorted(before.keys() | now.keys()):
+        was, given = before.get(key), now.get(key)
+        if isinstance(was, Mapping) and isinstance(given, Mapping):
+            yield from changes(was, given, f"{within}{key}.")
+        elif key not in before and isinstance(given, Mapping):
+            yield f"{within}{key}: added"
+        elif key not in now and isinstance(was, Mapping):
+            yield f"{within}{key}: left out"
+        elif was != given or (key in before) != (key in now):
+            yield f"{within}{key}: {_shown(before, key)} before, {_shown(now, key)} now"
 
 
 def changes_since_training(experiment: Path, trainings: Collection[Path]) -> Iterator[str]:
@@ -198,8 +208,8 @@ def _flat(design: Any, path: str = "") -> dict[str, Any]:
     return flat
 
 
-def _shown(flat: Mapping[str, Any], key: str) -> str:
-    if key not in flat:
+def _shown(part: Mapping[str, Any], key: str) -> str:
+    if key not in part:
         return "nothing"
-    text = json.dumps(flat[key], ensure_ascii=False)
+    text = json.dumps(part[key], ensure_ascii=False)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
