@@ -17,7 +17,7 @@ from atlas.reporting.claims.settings import ClaimSettings, PrimaryComparison
 from atlas.reporting.claims.verdicts import power_text, verdict_text, verdict_tone
 from atlas.reporting.report import ArmComparison, Report
 from atlas.statistics.checkpoint_difference import checkpoint_difference
-from tests.reporting.made_arms import make_arm, report_on
+from tests.reporting.made_arms import BASE, make_arm, report_on
 
 SPLIT = "held_in_test"
 
@@ -40,9 +40,18 @@ def design_of(names: Sequence[str], **claims: Any) -> dict[str, Any]:
     return {
         **ClaimSettings(**claims).model_dump(mode="json"),
         "reference": "all",
+        "focus": next((name for name in names if name != "all"), None),
         "arms": {name: {"seeds": [1, 2, 3]} for name in names},
         "evaluate": {SPLIT: {}},
     }
+
+
+def registered_arms(names: Sequence[str], registration: str | None) -> list[Arm]:
+    """The base model and three trainings of each arm, started under this registration."""
+    trained = [
+        arm(name, 0.35, 3, seed=seed, registration=registration) for seed, name in enumerate(names)
+    ]
+    return [arm(BASE, 0.35, 1, seed=len(names)), *trained]
 
 
 def only_row(report: Report) -> ArmComparison:
@@ -163,10 +172,7 @@ def test_a_registered_primary_comparison_has_half_of_the_error_rate_and_stands_f
     design = design_of(names, primary=primary)
 
     def made(written: str | None, **settings: Any) -> Report:
-        arms = [
-            arm(name, 0.35, 3, seed=seed, registration=written) for seed, name in enumerate(names)
-        ]
-        return report_on(arms, primary=primary, **settings)
+        return report_on(registered_arms(names, written), primary=primary, **settings)
 
     kept = made(design_digest(design), design=design)
     first = kept.comparisons[0]
@@ -372,10 +378,7 @@ def test_a_registration_is_kept_in_any_order_of_seeds_and_if_it_is_older_than_a_
     design["arms"]["critical"]["seeds"] = [3, 1, 2]
     for name in ("average", "generalize_over"):
         older = {key: value for key, value in design.items() if key != name}
-        written = design_digest(older)
-        arms = [
-            arm(name, 0.35, 3, seed=seed, registration=written) for seed, name in enumerate(names)
-        ]
+        arms = registered_arms(names, design_digest(older))
         assert report_on(arms, design=older).claims.registration == "kept"
         assert report_on(arms, design=older, average="groups").claims.registration == "changed"
 
@@ -397,16 +400,23 @@ def test_a_registration_is_not_kept_by_a_report_with_other_claims(changes: dict[
     names = ("all", "critical", "random")
     primary = PrimaryComparison(arm="critical", against="all", split=SPLIT)
     design = design_of(names, primary=primary, margin=5.0)
-    written = design_digest(design)
-    arms = [arm(name, 0.35, 3, seed=seed, registration=written) for seed, name in enumerate(names)]
+    arms = registered_arms(names, design_digest(design))
     settings = {"primary": primary, "margin": 5.0, "design": design}
     assert report_on(arms, **settings).claims.registration == "kept"
     given = {"reference": "all", **settings, **changes}
     assert report_on(arms, **given).claims.registration == "changed"
-    # An arm or a seed that was left out.
-    assert report_on(arms[:2], **settings).claims.registration == "changed"
-    fewer = [*arms[:2], replace(arms[2], runs=arms[2].runs[:2])]
-    assert report_on(fewer, **settings).claims.registration == "changed"
+    *others, last = arms
+    left_out = {
+        "an arm": others,
+        "the base model": arms[1:],
+        "a seed": [*others, replace(last, runs=last.runs[:2])],
+        "its place among the arms": [arms[0], arms[1], last, arms[2]],
+    }
+    for what, given_arms in left_out.items():
+        assert report_on(given_arms, **settings).claims.registration == "changed", what
+    again = replace(last.runs[2], identities=frozenset({"another"}))
+    twice = [*others, replace(last, runs=(*last.runs, again))]
+    assert report_on(twice, **settings).claims.registration == "changed"
 
 
 def test_a_margin_is_judged_as_the_limits_of_the_interval_lie() -> None:
@@ -452,7 +462,7 @@ def test_an_entry_of_a_registered_suite_may_not_be_left_out() -> None:
         values, rings = {split: draw(0.3, 3) for split in played}, dict.fromkeys(played, "held_in")
         arms = [
             make_arm(name, values, rings=rings, registration=design_digest(design))
-            for name in names
+            for name in (BASE, *names)
         ]
         return report_on(arms, design=design).claims.registration
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shlex
 import shutil
 import struct
 import time
@@ -14,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from atlas.cli import app
 from atlas.errors import AtlasError, ConfigError, DataError
-from atlas.reporting.report import Report
 from atlas.reporting.results.archive import Archive
 from tests.extending_rows import write_examples
 from tests.reporting.foreign_results import (
@@ -33,6 +29,7 @@ from tests.reporting.foreign_results import (
     write_lm_eval,
     write_verifiers,
 )
+from tests.reporting.made_reports import compare, notes_of, run
 
 REPORT_PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands" / "report.md"
 WORSE: Attempts = [(f"t{number}", number % 3 == 0) for number in range(30)]
@@ -44,27 +41,10 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def run(command: str) -> Report:
-    """Run `atlas report …` and read what it wrote."""
-    words = shlex.split(command)
-    assert words[:2] == ["atlas", "report"]
-    get_command(app).main([*words[1:], "resamples=100"], standalone_mode=False)
-    out = Path(words[words.index("--out") + 1])
-    return Report.model_validate_json((out / "report.json").read_bytes())
-
-
-def compare(*given: str, out: str = "out") -> Report:
-    return run(shlex.join(["atlas", "report", *given, "--out", out]))
-
-
 def two_logs(tmp_path: Path) -> tuple[str, ...]:
     write_inspect(tmp_path, "base", WORSE)
     write_inspect(tmp_path, "tuned", BETTER)
     return "--results", "base=base.eval", "--results", "tuned=tuned.eval"
-
-
-def notes_of(report: Report) -> str:
-    return " ".join(note.text for note in report.notes)
 
 
 def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,3 +129,19 @@ def test_signs_are_flipped_as_in_a_table_of_all_flips() -> None:
     sums = np.abs((signs * np.abs(each)[:, None]).sum(axis=0))
     found = checkpoint_difference(each, np.zeros(5))
     assert found.p_exact == pytest.approx(np.mean(sums >= abs(each.sum()) - 1e-9))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 60), st.sampled_from([0.9, 0.95]))
+def test_an_interval_beside_a_test_that_finds_nothing_holds_0(
+    num_tasks: int, higher: int, lower: int, confidence: float
+) -> None:
+    higher = min(higher, num_tasks)
+    given_tasks = discordant(higher, min(lower, num_tasks - higher), num_tasks)
+    found = checkpoint_difference(*given_tasks, confidence=confidence)
+    assert found.difference.limits is not None
+    assert found.p_exact is not None
+    low, high = found.difference.limits
+    if found.p_exact >= 1 - confidence:
+        assert low <= 0 <= high
+        assert not found.tipping_sd

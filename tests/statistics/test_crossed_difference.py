@@ -22,6 +22,8 @@ RNG = np.random.default_rng(3)
 RUNS = [(RNG.random((3, 60)) < 0.4).astype(float) for _ in range(3)]
 SEEDS = estimate_seed_variance(RUNS)
 assert SEEDS is not None
+# Two arms whose seeds vary much, and one near 0 whose seeds hardly can.
+RATES = ((0.3, 0.5, 0.7), (0.35, 0.5, 0.65), (0.03, 0.03, 0.03))
 
 
 def limits(a: object, b: object, **given: object) -> tuple[float, float]:
@@ -101,6 +103,33 @@ def test_identical_arms_show_no_difference_and_keep_a_width() -> None:
     assert low < -0.005 < 0.005 < high
 
 
+@pytest.mark.parametrize("num_tasks", [25, 40, 200])
+@pytest.mark.parametrize("num_runs", [1, 3, 10])
+def test_runs_of_the_same_tasks_are_no_more_tasks(num_tasks: int, num_runs: int) -> None:
+    """Methods that differ on a few tasks only may have drawn none of them, in all runs."""
+    same = np.tile(np.arange(num_tasks) % 3 == 0, (num_runs, 1)).astype(float)
+    low, _ = limits(same, same, seeds=SeedVariance(0.0, 0.0, 8))
+    # With this probability a task of a share q is among those drawn.
+    unseen = 1 - 0.025 ** (1 / num_tasks)
+    assert low < -0.6 * unseen
+
+
+def test_the_seed_sd_is_the_one_in_the_interval() -> None:
+    """An arm near 0 lends its small noise of seeds to no arm near 0.5."""
+    rng = np.random.default_rng(0)
+    arms = [(rng.random((3, 200)) < np.array(rates)[:, None]).astype(float) for rates in RATES]
+    seeds = estimate_seed_variance(arms)
+    assert seeds is not None
+    found = crossed_difference(arms[0], arms[1], seeds=seeds)
+    alone = estimate_seed_variance(arms[:2])
+    assert alone is not None
+    assert found.seed_sd == pytest.approx(alone.seed_sd, rel=0.1)
+    assert found.seed_sd is not None
+    assert found.seed_sd > 1.2 * seeds.seed_sd
+    assumed = crossed_difference(arms[0], arms[1], seeds=None, assumed_seed_sd=0.0325)
+    assert assumed.seed_sd == 0.0325
+
+
 def test_a_few_tasks_that_all_agree_are_no_proof() -> None:
     none = SeedVariance(0.0, 0.0, 4)
     for num in (2, 3, 5):
@@ -119,7 +148,6 @@ def test_one_task_or_none_gives_no_interval(a: list[list[float]], b: list[list[f
     found = crossed_difference(a, b, seeds=SEEDS)
     assert found.difference.limits is None
     assert found.p_value is None
-    assert found.minimum_detectable is None
 
 
 def test_an_untuned_model_adds_no_noise_of_seeds() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from atlas.statistics.power import (
     Noise,
+    detectable_by_signs,
     detectable_effect,
+    detectable_on_tasks,
     minimum_detectable_difference,
     planned_variance,
     power_of,
@@ -61,6 +64,34 @@ def test_the_detectable_effect_has_the_power_that_was_asked_for() -> None:
     for power in (0.5, 0.8, 0.95):
         found = detectable_effect(0.0004, 6.0, 0.95, power)
         assert t_power(found / 0.02, 6.0, 0.95) == pytest.approx(power)
+
+
+@pytest.mark.parametrize("num_tasks", [6, 8, 10, 25, 50])
+@pytest.mark.parametrize("discordance", [0.0, 0.2, 0.6])
+@pytest.mark.parametrize("confidence", [0.95, 0.995])
+def test_the_exact_test_finds_the_difference_that_is_said(
+    num_tasks: int, discordance: float, confidence: float
+) -> None:
+    found = detectable_by_signs(num_tasks, discordance, confidence)
+    if math.isinf(found):
+        assert 2.0 ** (1 - num_tasks) >= 1 - confidence
+        return
+    rng = np.random.default_rng(num_tasks)
+    differ = max(discordance, found)
+    num_differ = rng.binomial(num_tasks, differ, 4000)
+    num_higher = rng.binomial(num_differ, (differ + found) / (2 * differ))
+    p_values = 2 * stats.binom.sf(num_higher - 1, num_differ, 0.5)
+    assert np.mean(p_values < 1 - confidence) == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_difference_on_few_episodes_has_a_variance_of_its_own() -> None:
+    """A pilot without a success has hardly a variance, and an arm that solves d of n has one."""
+    for variance in (1e-9, 1e-4, 1e-2):
+        effect = detectable_effect(variance, math.inf)
+        found = detectable_on_tasks(effect, variance, 40)
+        assert found >= effect
+        own = max(variance, found * (1 - found) / 40)
+        assert found >= (1 - 1e-9) * effect * math.sqrt(own / variance)
 
 
 def test_the_required_numbers_are_the_fewest_that_are_enough() -> None:

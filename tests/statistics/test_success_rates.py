@@ -70,6 +70,19 @@ def test_pass_hat_k_is_the_share_of_draws_that_all_succeed() -> None:
         pass_hat_k(episodes, 0, seed=0)
 
 
+def test_episodes_of_several_checkpoints_are_no_more_tasks() -> None:
+    """Copies of a checkpoint tell nothing new: the interval is as wide as with one of them."""
+    rng = np.random.default_rng(5)
+    once = (rng.random((2, 40)) < rng.random(40)).astype(float)
+    for figure in (lambda values: pass_hat_k(values, 2, 0), lambda values: flip_rate(values, 0)):
+        one, copies = figure(once), figure(np.stack([once] * 3))
+        assert copies.value == pytest.approx(one.value)
+        assert copies.limits == pytest.approx(one.limits, abs=0.02)
+    different = np.stack([once, once[:, ::-1], once])
+    expected = [pass_hat_k(values, 2, 0).value for values in different]
+    assert pass_hat_k(different, 2, 0).value == pytest.approx(np.mean(expected))
+
+
 def test_the_flip_rate_is_the_share_of_pairs_that_differ() -> None:
     episodes = np.array([[1, 1, 0], [1, 0, 0], [1, 1, math.nan]])
     assert flip_rate(episodes, seed=0).value == pytest.approx((0 + 2 / 3 + 0) / 3)

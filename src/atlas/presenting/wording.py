@@ -10,6 +10,9 @@ from atlas.statistics.estimate import Estimate
 MINUS = "−"
 DASH = "–"
 PERCENT = "\u202f%"
+# A p-value is not rounded to one of these levels, and has at most so many digits.
+LEVELS = (0.01, 0.05, 0.1)
+MAX_P_DIGITS = 6
 # Labels of arms, selections and so on are cut to this length.
 MAX_LABEL = 80
 # Paragraphs are cut to this length.
@@ -86,10 +89,13 @@ def share(part: float, whole: float) -> str:
 
 
 def p_text(p_value: float | None) -> str:
-    """A p-value with three digits."""
+    """A p-value with three digits, or with as many as keep it on its side of a level."""
     if p_value is None:
         return DASH
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    digits = 3
+    while digits < MAX_P_DIGITS and round(p_value, digits) in LEVELS and p_value not in LEVELS:
+        digits += 1
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.{digits}f}"
 
 
 def join_words(words: Sequence[str]) -> str:

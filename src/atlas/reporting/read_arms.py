@@ -30,6 +30,7 @@ from atlas.reporting.identities import identities_of, refuse_same_trainings
 from atlas.reporting.measures.read_skills import check_skills, read_skills
 from atlas.reporting.report import LossCurve
 from atlas.reporting.results.read_results import read_result_arms
+from atlas.reporting.task_groups import share_groups
 from atlas.statistics.trajectory_summary import TrajectoryFacts
 from atlas.store.manifests import parse_manifest
 from atlas.store.readers import read_selections, read_trajectories
@@ -143,12 +144,15 @@ def read_arms(config: ReportConfig) -> tuple[Arm, ...]:
 
     Raises:
         RunError: a run is missing or unfinished, arms were evaluated on different tasks or splits,
-            an arm has a training twice, or mixes runs that do not belong together.
+            an arm has a training twice, mixes runs that do not belong together, or has a task in
+            another group than another one.
         DataError: a file of a run or result cannot be read.
         ConfigError: results made elsewhere need a setting (see `read_result_arms`).
     """
-    if config.arms[0].results:
-        return read_result_arms(config)
+    return share_groups(read_result_arms(config) if config.arms[0].results else _read_runs(config))
+
+
+def _read_runs(config: ReportConfig) -> tuple[Arm, ...]:
     reader = _RunReader(config)
     arms = []
     for arm in config.arms:

@@ -68,7 +68,8 @@ def checkpoint_difference(
     """The difference of two checkpoints on the tasks that both played.
 
     The interval is that of Bonett and Price (2012): one task for either side is added, so it keeps
-    a width where all tasks come out alike, and agrees with McNemar's exact test on few tasks.
+    a width where all tasks come out alike. Where the exact test finds no difference, it is widened
+    to 0 if it does not reach it, so that the two never disagree in this way.
 
     Args:
         a: [T], or [R, T] for several checkpoints whose mean is compared.
@@ -86,9 +87,10 @@ def checkpoint_difference(
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     arms = [arm for arm, is_trained in zip((tasks.a, tasks.b), trained, strict=True) if is_trained]
     runs = sum(run_share(arm, tasks.weights) for arm in arms)
-    left = max(0.0, (center / z) ** 2 - variance)
+    reach, is_chance = z * math.sqrt(variance), p_exact >= 1 - confidence
+    left = 0.0 if is_chance else max(0.0, (center / z) ** 2 - variance)
     return CheckpointDifference(
-        difference=limits_of(tasks, center, z * math.sqrt(variance)),
+        difference=limits_of(tasks, center, max(reach, abs(center)) if is_chance else reach),
         p_exact=p_exact,
         p_mid=p_mid,
         tipping_sd=math.sqrt(left / runs) if runs else None,

@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from atlas.statistics.bootstrap import TINY, Floats, check_confidence
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import as_runs
-from atlas.statistics.power import detectable_effect
 from atlas.statistics.student_t import t_of_p_value, t_p_value, t_quantile
 from atlas.statistics.task_differences import (
     Ints,
@@ -99,6 +98,7 @@ class CrossedDifference:
         p_value: of no difference; None without an interval.
         variance: of the value.
         degrees: of freedom of the t distribution.
+        seed_sd: the standard deviation between seeds that the interval contains.
         num_higher: tasks on which a is higher (means over runs).
     """
 
@@ -106,18 +106,11 @@ class CrossedDifference:
     p_value: float | None = None
     variance: float | None = None
     degrees: float | None = None
+    seed_sd: float | None = None
     num_tasks: int = 0
     num_higher: int = 0
     num_lower: int = 0
     num_tied: int = 0
-    confidence: float = 0.95
-
-    @property
-    def minimum_detectable(self) -> float | None:
-        """The true difference that such a comparison finds with a power of 0.8."""
-        if self.p_value is None or self.variance is None or self.degrees is None:
-            return None
-        return detectable_effect(self.variance, self.degrees, self.confidence)
 
 
 def estimate_seed_variance(
@@ -184,7 +177,7 @@ def crossed_difference(
     tasks = pair_tasks(a, b, strata)
     found = tasks.mean
     if found is None:
-        return CrossedDifference(Estimate(), confidence=confidence)
+        return CrossedDifference(Estimate())
     higher, lower, tied = tasks.counts
     result = CrossedDifference(
         difference=Estimate(value=found),
@@ -192,13 +185,12 @@ def crossed_difference(
         num_higher=higher,
         num_lower=lower,
         num_tied=tied,
-        confidence=confidence,
     )
     of_tasks = tasks.over_strata if over_strata else (tasks.variance, tasks.degrees)
     spread = _spread(tasks, of_tasks, trained, seeds, assumed_seed_sd)
     if spread is None:
         return result
-    variance, degrees = spread
+    variance, degrees, seed_sd = spread
     p_value = t_p_value(found / math.sqrt(variance), degrees)
     # No test of k tasks that differ can give less, if flipping their signs changes nothing.
     least = 2.0 ** (1 - higher - lower)
@@ -210,6 +202,32 @@ def crossed_difference(
         p_value=p_value,
         variance=variance,
         degrees=degrees,
+        seed_sd=seed_sd,
+    )
+
+
+def seeds_near(
+    seeds: SeedVariance, arms: Sequence[ArrayLike], weights: Floats
+) -> SeedVariance | None:
+    """The variance between seeds at the rates of these arms; None if it is not known at one.
+
+    Args:
+        arms: the trained arms of a comparison, [R, T] each.
+        weights: the weight of each task [T].
+    """
+    found = []
+    for arm in arms:
+        near = seeds.near(_scale(as_runs(arm), weights))
+        if near is None:
+            return None
+        found.append(near)
+    if not found:
+        return None
+    return SeedVariance(
+        variance=sum(one.variance for one in found) / len(found),
+        noise=sum(one.noise for one in found) / len(found),
+        # Both may be the same estimate.
+        degrees=min(one.degrees for one in found),
     )
 
 
@@ -219,8 +237,10 @@ def _spread(
     trained: tuple[bool, bool],
     seeds: SeedVariance | None,
     assumed_seed_sd: float | None,
-) -> tuple[float, float] | None:
-    """The variance of the difference and its degrees of freedom; None where it is not known.
+) -> tuple[float, float, float | None] | None:
+    """The variance of the difference, its degrees of freedom and the SD of seeds in it.
+
+    None where it is not known.
 
     Args:
         drawn: the same of the drawing of tasks only.
@@ -234,23 +254,25 @@ def _spread(
     if assumed_seed_sd is not None:
         shares = sum(run_share(arm, tasks.weights) for arm in arms)
         variance = of_tasks + shares * assumed_seed_sd**2
-        return variance, variance**2 / error
+        return variance, variance**2 / error, assumed_seed_sd
     if seeds is None:
-        return of_tasks, degrees
-    runs = noise = 0.0
+        return of_tasks, degrees, None
+    runs = noise = shares = 0.0
     errors = []
     for arm in arms:
         near = seeds.near(_scale(arm, tasks.weights))
         if near is None:
             return None
         share = run_share(arm, tasks.weights)
+        shares += share
         runs += near.variance * share
         noise += near.noise * share
         errors.append(near.variance * share / math.sqrt(near.degrees))
     unbiased = of_tasks + runs - noise
     variance = (max(of_tasks, unbiased) + max(runs, unbiased)) / 2
     # Both arms may use the same estimate, so their errors do not cancel.
-    return variance, variance**2 / (error + sum(errors) ** 2)
+    seed_sd = math.sqrt(max(0.0, runs - noise) / shares) if shares else None
+    return variance, variance**2 / (error + sum(errors) ** 2), seed_sd
 
 
 def _pool(arms: Sequence[ArmSeeds]) -> SeedVariance:

@@ -13,13 +13,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.statistics.bootstrap import Floats
 from atlas.statistics.student_t import t_power
 
 POWER = 0.8
 # A search for a number of seeds or tasks ends here.
 MOST_SEEDS = 1_000
 MOST_TASKS = 1_000_000
+# Up to so many tasks, the exact test of two checkpoints is counted; above, it is nearly normal.
+MOST_COUNTED = 60
+# A detectable difference is found to a part of this many.
+STEPS = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,57 @@ def detectable_effect(
     return high * error
 
 
+def detectable_on_tasks(
+    effect: float,
+    variance: float,
+    num_episodes: int,
+) -> float:
+    """A detectable effect, if so many episodes of an arm have to show it.
+
+    A difference in success has a variance of its own, which a pilot with few successes does not
+    show: with n episodes of an arm, one of d has at least d (1 - d) / n.
+
+    Args:
+        effect: what is found at the variance that was seen.
+        variance: what was seen, of the difference.
+    """
+    if not variance:
+        return effect
+    errors = effect**2 / variance
+    return max(effect, errors / (num_episodes + errors))
+
+
+@cache
+def detectable_by_signs(
+    num_tasks: int, discordance: float, confidence: float = 0.95, power: float = POWER
+) -> float:
+    """The difference between two checkpoints that McNemar's exact test finds with this power.
+
+    Infinite if none is found, however large.
+
+    Args:
+        discordance: the share of tasks on which they differ, which is at least the difference.
+    """
+    numbers = np.arange(num_tasks + 1)
+    is_whole = numbers[None, :] <= numbers[:, None]
+    fair = np.where(is_whole, _binomial(numbers, 0.5), 0.0)
+    # For each number of tasks that differ, the wins that are enough.
+    is_enough = is_whole & (2 * np.cumsum(fair[:, ::-1], axis=1)[:, ::-1] < 1 - confidence)
+
+    def is_found(difference: float) -> bool:
+        differ = max(discordance, difference)
+        wins = np.where(is_enough, _binomial(numbers, (differ + difference) / (2 * differ)), 0.0)
+        return float(_binomial(numbers, differ)[-1] @ wins.sum(axis=1)) >= power
+
+    if not is_found(1.0):
+        return math.inf
+    low, high = 0.0, 1.0
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_found(middle) else (middle, high)
+    return high
+
+
 def minimum_detectable_difference(
     noise: Noise,
     num_seeds: int,
@@ -134,3 +194,16 @@ def _fewest(is_enough: Callable[[int], bool], least: int, most: int) -> int | No
         middle = (least + most) // 2
         least, most = (least, middle) if is_enough(middle) else (middle + 1, most)
     return most
+
+
+def _binomial(numbers: NDArray[np.int64], share: float) -> Floats:
+    """The probability of k successes in n trials [n, k]; what stands above n is of no meaning."""
+    logs = np.concatenate([[0.0], np.cumsum(np.log(numbers[1:]))])
+    trials, wins = numbers[:, None], numbers[None, :]
+    left = np.maximum(0, trials - wins)
+    ways = logs[trials] - logs[wins] - logs[left]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        won = np.where(wins > 0, wins * np.log(share), 0.0)
+        lost = np.where(left > 0, left * np.log1p(-share), 0.0)
+    chances: Floats = np.exp(ways + won + lost)
+    return chances

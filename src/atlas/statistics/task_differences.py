@@ -69,15 +69,15 @@ class TaskDifferences:
 
     @property
     def least_variance(self) -> float:
-        """What one more episode on either side would do: the variance if all tasks are alike.
+        """What one more task for either side would do: the variance if all tasks are alike.
 
-        That episode is as far away as the values of both arms lie apart; a success counts 1.
+        That task is as far away as the values of both arms lie apart; a success counts 1. Several
+        runs of a task are still one task: a difference on tasks that were not drawn is in no run.
         """
-        runs = run_share(self.a, self.weights) + run_share(self.b, self.weights)
         values = np.concatenate([self.a.ravel(), self.b.ravel()])
         apart = float(np.nanmax(values) - np.nanmin(values)) if self.each.size else 0.0
         size = apart if apart > TINY else 1.0
-        return runs * size**2 * float((self.weights**2).sum()) / max(1, self.each.size)
+        return 2 * size**2 * float((self.weights**2).sum()) / max(1, self.each.size)
 
     @property
     def is_rate(self) -> bool:

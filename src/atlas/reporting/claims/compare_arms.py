@@ -232,7 +232,7 @@ def _describe(
 
     def difference(test: ClaimTest, sources: tuple[str, ...]) -> SourcedEstimate:
         known = test.difference.model_dump()
-        return SourcedEstimate(**known, method=_method(test, config), sources=sources)
+        return SourcedEstimate(**known, method=_method(test), sources=sources)
 
     averages = {
         average: difference(table.test(pair, "success", average), statuses)
@@ -257,7 +257,7 @@ def _describe(
         p_mid=found.p_mid,
         p_adjusted=judgment.p_adjusted,
         num_trainings=found.num_runs,
-        seed_sd=_seed_sd(found, config),
+        seed_sd=found.seed_sd,
         tipping_seed_sd=found.tipping_sd,
         minimum_detectable=found.minimum_detectable(first_level),
         num_tasks=found.num_tasks,
@@ -274,19 +274,13 @@ def _describe(
     )
 
 
-def _seed_sd(found: ClaimTest, config: ReportConfig) -> float | None:
-    if found.claim == "assumed" and config.seed_sd is not None:
-        return config.seed_sd / 100
-    return None if found.seeds is None else found.seeds.seed_sd
-
-
-def _method(found: ClaimTest, config: ReportConfig) -> str:
+def _method(found: ClaimTest) -> str:
     methods = {
         "methods": OVER_METHODS,
         "assumed": OVER_ASSUMED,
         "checkpoints": OVER_CHECKPOINTS,
     }
-    if config.generalize_over != "group":
+    if not found.over_groups:
         return methods[found.claim]
     # The signs of groups are not flipped.
     return (OVER_TASKS if found.claim == "checkpoints" else methods[found.claim]) + OVER_GROUPS

@@ -25,7 +25,12 @@ from atlas.statistics.crossed_difference import (
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.group_difference import group_difference, group_seed_variance
 from atlas.statistics.intervals import as_runs
-from atlas.statistics.power import detectable_effect
+from atlas.statistics.power import (
+    MOST_COUNTED,
+    detectable_by_signs,
+    detectable_effect,
+    detectable_on_tasks,
+)
 from atlas.statistics.student_t import t_p_value, t_quantile
 
 # A claim about methods needs this many different trainings of one of its arms.
@@ -83,8 +88,9 @@ class ClaimTest:
         p_worse: that the arm is worse by the margin or more.
         p_better: that it is better by the margin or more.
         variance: of the difference; None where every task has the same difference.
-        seeds: the noise of training in the interval, if it was estimated.
+        seed_sd: the SD of seeds that the interval contains, estimated or assumed.
         num_runs: the runs of the two arms that have a valid episode.
+        over_groups: whether groups of tasks are the units.
     """
 
     claim: ClaimKind
@@ -96,21 +102,40 @@ class ClaimTest:
     tipping_sd: float | None = None
     variance: float | None = None
     degrees: float = math.inf
-    seeds: SeedVariance | None = None
+    seed_sd: float | None = None
     num_tasks: int = 0
     counts: tuple[int, int, int] = (0, 0, 0)
     num_runs: tuple[int, int] = (1, 1)
+    over_groups: bool = False
 
     @property
     def p_values(self) -> tuple[float | None, float | None, float | None]:
         return self.p_equal, self.p_worse, self.p_better
 
     def minimum_detectable(self, confidence: float) -> float | None:
-        """The difference that is found in 80 % of such experiments at this confidence."""
+        """The difference that is found in 80 % of such experiments at this confidence.
+
+        1 or more if none is found, however large; None if it is not known.
+        """
         if not self.variance:
             return None
         found = detectable_effect(self.variance, self.degrees, confidence)
-        return found if math.isfinite(found) else None
+        if not self.over_groups:
+            found = max(found, self._detectable_on_tasks(found, confidence))
+        return found if math.isfinite(found) else 1.0
+
+    def _detectable_on_tasks(self, effect: float, confidence: float) -> float:
+        """What the number of tasks lets be found, whatever the variance that was seen."""
+        assert self.variance is not None
+        # No test of so many tasks can give a smaller p-value.
+        if 2.0 ** (1 - self.num_tasks) >= 1 - confidence:
+            return math.inf
+        if self.claim == "checkpoints" and self.num_tasks <= MOST_COUNTED:
+            higher, lower, _ = self.counts
+            return detectable_by_signs(
+                self.num_tasks, (higher + lower) / self.num_tasks, confidence
+            )
+        return detectable_on_tasks(effect, self.variance, max(self.num_runs) * self.num_tasks)
 
 
 def pooled_arms(arms: Sequence[ArmValues]) -> list[ArmValues]:
@@ -147,7 +172,11 @@ def compare_values(
         found = _test_methods("assumed", arm, against, settings, None)
     else:
         found = _test_checkpoints(arm, against, settings)
-    return replace(found, num_runs=(arm.num_runs, against.num_runs))
+    return replace(
+        found,
+        num_runs=(arm.num_runs, against.num_runs),
+        over_groups=settings.groups is not None,
+    )
 
 
 def _test_methods(
@@ -185,7 +214,7 @@ def _test_methods(
         p_better,
         variance=found.variance,
         degrees=found.degrees,
-        seeds=seeds,
+        seed_sd=found.seed_sd,
         num_tasks=found.num_tasks,
         counts=(found.num_higher, found.num_lower, found.num_tied),
     )
@@ -209,7 +238,7 @@ def _test_checkpoints(
         found.p_exact,
         p_mid=found.p_mid,
         tipping_sd=found.tipping_sd,
-        variance=found.variance if found.num_tasks > 1 else None,
+        variance=found.variance,
         num_tasks=found.num_tasks,
         counts=(found.num_higher, found.num_lower, found.num_tied),
     )

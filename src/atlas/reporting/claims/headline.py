@@ -15,9 +15,9 @@ from atlas.presenting.wording import join_words, percent, percent_interval
 from atlas.reporting.claims.verdicts import (
     assumption_text,
     difference_text,
-    plain_points,
     power_text,
     split_label,
+    stated_points,
     tipping_text,
 )
 from atlas.reporting.report import ArmComparison, Report, Verdict, WithinMargin
@@ -163,7 +163,7 @@ def _clause(report: Report, row: ArmComparison, is_first: bool, more: str) -> st
         where=split_label(row.scope),
         how=difference_text(row),
         by=_by(row.verdict, row.within_margin, report),
-        margin=plain_points(report.claims.margin),
+        margin=stated_points(report.claims.margin),
         number="two" if sum(row.num_trainings) == 2 else sum(row.num_trainings),
         more=more,
     )
@@ -192,7 +192,7 @@ def _share(
                 where=where,
                 side=kind.side,
                 by=_by(kind.verdict, kind.within_margin, report),
-                margin=plain_points(report.claims.margin),
+                margin=stated_points(report.claims.margin),
                 more=_more(kind.verdict, [row for own in several.values() for row in own]),
             )
             if kind.assumption:
@@ -208,7 +208,7 @@ def _side(row: ArmComparison) -> str:
 
 def _by(verdict: Verdict, within_margin: WithinMargin | None, report: Report) -> str:
     if verdict in ("better", "worse") and within_margin == "alike":
-        return f" by less than {plain_points(report.claims.margin)} points"
+        return f" by less than {stated_points(report.claims.margin)} points"
     return ""
 
 

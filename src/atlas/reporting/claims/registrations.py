@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,20 +40,25 @@ def check_registration(arms: Sequence[Arm], config: ReportConfig) -> Registratio
 
 
 def _follows(design: Design, arms: Sequence[Arm], config: ReportConfig) -> bool:
-    """Whether claims, arms with their seeds, and splits or entries are those of the design."""
+    """Whether claims, roles, arms with their seeds, and splits or entries are of the design."""
     claims = config.model_dump(mode="json", include=set(ClaimSettings.model_fields))
     # A design may be older than a setting.
     registered = {**ClaimSettings().model_dump(mode="json"), **design}
     seeds = {
-        arm.name: {training.folder.manifest.config.get("seed") for training in arm.trainings}
+        arm.name: Counter(training.folder.manifest.config.get("seed") for training in arm.trainings)
         for arm in arms
         if arm.trainings
     }
+    # Those beside the base model, which is in every experiment.
+    planned = {*design["arms"], *design.get("models", ())}
     return (
         all(registered[name] == value for name, value in claims.items())
         and design.get("reference") == config.reference
         and config.confidence == ReportConfig.model_fields["confidence"].default
-        and seeds == {name: {*arm["seeds"]} for name, arm in design["arms"].items()}
+        and design.get("focus", config.focus_arm) == config.focus_arm
+        and {arm.name for arm in arms} - planned == {config.base}
+        and {arm.name for arm in arms} > planned
+        and seeds == {name: Counter(arm["seeds"]) for name, arm in design["arms"].items()}
         and set(arms[0].runs[0].evaluations) == _played(design["evaluate"])
     )
 

@@ -35,9 +35,9 @@ TONES: dict[Verdict, Tone] = {
 
 def verdict_text(comparison: ArmComparison, claims: Claims) -> str:
     """The verdict in a few words, with its margin and its assumption."""
-    text = VERDICTS[comparison.verdict].format(margin=plain_points(claims.margin))
+    text = VERDICTS[comparison.verdict].format(margin=stated_points(claims.margin))
     if comparison.verdict in ("better", "worse") and comparison.within_margin == "alike":
-        text += f" by less than {plain_points(claims.margin)} points"
+        text += f" by less than {stated_points(claims.margin)} points"
     if comparison.broken_as_failed is not None and comparison.broken_as_failed.is_decisive:
         text += ": depends on broken episodes"
     if assumption := assumption_text(comparison):
@@ -57,7 +57,7 @@ def assumption_text(comparison: ArmComparison) -> str:
     """`if seeds vary by 3.5 points`; empty for a verdict without an assumption."""
     if comparison.claim != "assumed" or comparison.verdict == "untested":
         return ""
-    return f"if seeds vary by {plain_points(comparison.seed_sd)} points"
+    return f"if seeds vary by {stated_points(comparison.seed_sd)} points"
 
 
 def tipping_text(tipping_seed_sd: float | None) -> str:
@@ -92,6 +92,11 @@ def difference_text(comparison: ArmComparison) -> str:
     """`+8.0 points [+2.1, +13.9]`."""
     difference = comparison.success_difference
     return f"{points(difference)} points {points_interval(difference)}".strip()
+
+
+def stated_points(rate: float | None) -> str:
+    """Points that a user gave as a setting, with all their digits."""
+    return "" if rate is None else f"{round(100 * rate, 8):.8g}"
 
 
 def plain_points(rate: float | None) -> str:

@@ -38,7 +38,7 @@ ALL_EQUAL = "all values are equal, which leaves nothing to resample"
 OVER_TASKS = "bootstrap over tasks"
 OVER_TASKS_AND_RUNS = "bootstrap over tasks and runs"
 OWN_SEED_SD = "SD between the arm's own trainings, without the noise of tasks"
-REPEATED = "over the repetitions of each task, bootstrap over tasks"
+REPEATED = "over the repetitions of each task, "
 
 # The episodes of an arm: for each run, for each task, one per repetition.
 Played = Sequence[Sequence[Sequence[TrajectoryFacts]]]
@@ -187,24 +187,24 @@ def _measure_repetitions(arm: Arm, scope: Scope, config: ReportConfig) -> Repeti
             column[: len(episodes), place] = repeated_values([episodes], "success")[:, 0]
         columns.append(column)
     deepest = max(map(len, columns))
-    # Each task of each training is one unit.
-    units = np.concatenate(
-        [np.pad(one, ((0, deepest - len(one)), (0, 0)), constant_values=np.nan) for one in columns],
-        axis=1,
+    # [R, E, T]: trainings, repetitions, tasks.
+    values = np.stack(
+        [np.pad(one, ((0, deepest - len(one)), (0, 0)), constant_values=np.nan) for one in columns]
     )
-    num_valid = (~np.isnan(units)).sum(axis=0)
+    num_valid = (~np.isnan(values)).sum(axis=1).max(axis=0)
     if num_valid.max(initial=0) < 2:
         return None
     sources = scope_sources(arm, scope, "outcome.status")
     how = (config.seed, config.resamples, config.confidence)
+    method = REPEATED + (OVER_TASKS if len(values) == 1 else OVER_TASKS_AND_RUNS)
     return RepetitionFigures(
         num_repetitions=deepest,
         num_tasks=int((num_valid >= 2).sum()),
         pass_hat={
-            k: sourced(pass_hat_k(units, k, *how), REPEATED, sources)
+            k: sourced(pass_hat_k(values, k, *how), method, sources)
             for k in range(1, int(num_valid.max()) + 1)
         },
-        flip_rate=sourced(flip_rate(units, *how), REPEATED, sources),
+        flip_rate=sourced(flip_rate(values, *how), method, sources),
     )
 
 

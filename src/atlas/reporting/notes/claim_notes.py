@@ -13,7 +13,12 @@ from atlas.presenting.wording import join_words, points, thousands
 from atlas.reporting.arms import Arm, is_method
 from atlas.reporting.claims.compare_values import FEWEST_TRAININGS
 from atlas.reporting.claims.settings import Average
-from atlas.reporting.claims.verdicts import assumption_text, plain_points, split_label
+from atlas.reporting.claims.verdicts import (
+    assumption_text,
+    plain_points,
+    split_label,
+    stated_points,
+)
 from atlas.reporting.identities import share_trainings
 from atlas.reporting.report import Report
 from atlas.store.manifests import MANIFEST_FILE, Manifest, parse_manifest
@@ -95,7 +100,7 @@ def _assumptions(report: Report) -> Iterator[str]:
         else "nothing in this report measures it"
     )
     yield (
-        f"Verdicts 'if seeds vary by {plain_points(report.claims.seed_sd)} points' rest on this "
+        f"Verdicts 'if seeds vary by {stated_points(report.claims.seed_sd)} points' rest on this "
         f"assumption (setting seed_sd): {known}."
     )
 
@@ -210,7 +215,8 @@ def _seeds(arms: Sequence[Arm], report: Report) -> Iterator[str]:
     if noise:
         text += (
             f" Success varies between trainings of an arm by an SD of {join_words(noise)}, over "
-            "all arms; the intervals of verdicts on methods contain it."
+            "all arms. The interval of a verdict on methods contains the SD of arms with rates "
+            "like those that it compares."
         )
     yield text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from atlas.reporting.config import ArmConfig, ArmRun, ReportConfig
 from atlas.reporting.read_arms import read_arms
 from atlas.reporting.scopes import find_scopes, scope_values
 from atlas.statistics.bootstrap import Floats
-from atlas.statistics.crossed_difference import estimate_seed_variance
+from atlas.statistics.crossed_difference import estimate_seed_variance, seeds_near
 from atlas.statistics.student_t import chi_square_quantile
 from atlas.statistics.task_differences import pair_tasks, run_share
 from atlas.store.run_folders import read_manifest
@@ -70,8 +70,8 @@ def read_pilot(
         raise ConfigError(f"the pilot has no split or ring '{split}'. {nearest(split, scopes)}")
     scope = scopes[split] if split is not None else next(iter(scopes.values()))
     values = {one.name: scope_values(one, scope, "success") for one in arms}
-    trained = [values[one.name] for one in arms if one.trainings or one.name != config.base]
-    return _measure(values[first.name], values[second.name], trained, (first, second))
+    trained = [one.name for one in arms if one.trainings or one.name != config.base]
+    return _measure(values, trained, (first, second))
 
 
 def _config_of(paths: Sequence[Path]) -> ReportConfig:
@@ -96,15 +96,23 @@ def _find(arms: Sequence[Arm], name: str | None, setting: str) -> Arm:
     return arms[known.index(name)]
 
 
-def _measure(a: Floats, b: Floats, trained: Sequence[Floats], arms: Sequence[Arm]) -> PilotNoise:
-    tasks = pair_tasks(a, b, None)
+def _measure(
+    values: Mapping[str, Floats], trained: Sequence[str], arms: tuple[Arm, Arm]
+) -> PilotNoise:
+    one, other = arms
+    tasks = pair_tasks(values[one.name], values[other.name], None)
     if tasks.each.size < 2:
         raise RunError(
             f"the pilot has {tasks.each.size} tasks that both arms finished, expected at least two."
         )
     squares = (tasks.a[:, None, :] - tasks.b[None, :, :]) ** 2
     discordance = float(np.nanmean(squares))
-    seeds = estimate_seed_variance(trained)
+    seeds = estimate_seed_variance([values[name] for name in trained])
+    if seeds is not None:
+        sides = zip(arms, (tasks.a, tasks.b), strict=True)
+        seeds = seeds_near(
+            seeds, [runs for arm, runs in sides if arm.name in trained], tasks.weights
+        )
     task_variance, high = 0.0, None
     if seeds is not None:
         runs = run_share(tasks.a, tasks.weights) + run_share(tasks.b, tasks.weights)

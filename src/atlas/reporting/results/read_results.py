@@ -65,7 +65,7 @@ def _refuse_shared_logs(runs_of: Mapping[str, Sequence[ResultRun]]) -> None:
     owners: dict[str, tuple[str, str]] = {}
     for arm, runs in runs_of.items():
         for run in runs:
-            for identity in identities_of_run(arm, run):
+            for identity in identities_of_run(run):
                 other, name = owners.setdefault(identity, (arm, run.name))
                 if other != arm:
                     raise DataError(
@@ -97,7 +97,7 @@ def _seed_run(
         )
         for benchmark, tasks in compared.items()
     }
-    return SeedRun(None, evaluations, identities_of_run(arm, run))
+    return SeedRun(None, evaluations, identities_of_run(run))
 
 
 def _repetitions(

@@ -233,7 +233,7 @@ def _refuse_copies(arm: str, runs: Iterable[ResultRun]) -> None:
     """Raise DataError if one log was given twice, perhaps as a copy or in another form."""
     known: dict[str, tuple[str, str | None]] = {}
     for run in runs:
-        for identity in identities_of_run(arm, run):
+        for identity in identities_of_run(run):
             if identity in known and known[identity][0] != run.name:
                 raise DataError(
                     f"arm '{arm}': {known[identity][0]} and {run.name} are the same log, so they "
@@ -242,17 +242,16 @@ def _refuse_copies(arm: str, runs: Iterable[ResultRun]) -> None:
             known.setdefault(identity, (run.name, run.seed))
 
 
-def identities_of_run(arm: str, run: ResultRun) -> frozenset[str]:
-    """What the logs of a run are known by; a table of several seeds or arms has one for each."""
+def identities_of_run(run: ResultRun) -> frozenset[str]:
+    """What the logs of a run are known by; a file of several seeds or arms has one for each."""
     found: set[str] = set()
     for facts in _logs_of(run):
         seed = "" if run.seed is None else f" seed {run.seed}"
         found.add(f"log {facts.log.id or facts.name}{seed}")
     for benchmark, attempts in run.benchmarks.items():
-        # A table may hold several arms, and several seeds.
+        # A file may hold several arms, and several seeds.
         digests = sorted(
-            facts.digest + (f" {arm} {run.seed}" if facts.format == "table" else "")
-            for facts in attempts.logs
+            f"{facts.digest} {facts.log.part} {run.seed}".rstrip() for facts in attempts.logs
         )
         found.add(f"content of {benchmark}: {' '.join(digests)}")
     return frozenset(found)

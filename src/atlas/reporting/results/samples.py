@@ -58,6 +58,7 @@ class ResultLog:
     Attributes:
         samples: may be read only once.
         id: what the log calls itself, the same in each copy; parts of one run share it.
+        part: which part of a file these samples are, if it holds several, such as an arm.
         model: who was evaluated.
         settings: of the evaluation; a report says where those of two arms differ.
         score: the name of the score that the benchmark itself counts.
@@ -67,6 +68,7 @@ class ResultLog:
 
     samples: Iterable[Sample]
     id: str | None = None
+    part: str = ""
     model: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -29,6 +29,8 @@ from atlas.reporting.results.samples import (
 VERDICTS = ("success", "score", "status")
 TRUE, FALSE = ("true", "yes", "1", "1.0"), ("false", "no", "0", "0.0")
 UNKNOWN = ("", "nan", "none", "null")
+# A cell without a value.
+NOTHING = (None, "")
 STATUSES = {"success": True, "failure": False, "truncated": False}
 BROKEN = ("error", "unknown")
 DEFAULT_SPLIT = "results"
@@ -48,18 +50,33 @@ class TableResults(ResultFormatBase):
         if len(set(file.columns)) < len(file.columns):
             twice = next(name for name in file.columns if file.columns.count(name) > 1)
             raise DataError(f"{file.name}: two columns are called {twice!r:.60}, expected one.")
-        return ResultLog(samples=_samples(file), id=f"{file.path.resolve()}#{file.arm}")
+        _, first = next(iter(file.rows()), ("", None))
+        names_arms = isinstance(first, Mapping) and first.get("arm") not in NOTHING
+        part = file.arm if names_arms else ""
+        return ResultLog(
+            samples=_samples(file, names_arms), id=f"{file.path.resolve()}#{part}", part=part
+        )
 
 
-def _samples(file: ResultFile) -> Iterator[Sample]:
-    """The rows of the arm that the file was given for; all rows, if they name no arm."""
+def _samples(file: ResultFile, names_arms: bool) -> Iterator[Sample]:
+    """The rows of the arm that the file was given for; all rows, if they name no arm.
+
+    Args:
+        names_arms: whether the first row names an arm, and so all have to.
+    """
     others: set[str] = set()
     num_yielded = 0
     for where, row in file.rows():
         if not isinstance(row, dict):
             raise DataError(f"{where}: {row!r:.60}, expected an object with 'task' and 'success'.")
         arm = row.get("arm")
-        if arm not in (None, "") and (named := read_id(arm, where, "arm")) != file.arm:
+        if (arm not in NOTHING) != names_arms:
+            does, first = ("names no arm", "does") if names_arms else ("names an arm", "does not")
+            raise DataError(
+                f"{where} {does}, and the first row {first}, expected all rows or none. Name the "
+                "arm in each row, or leave the column out."
+            )
+        if names_arms and (named := read_id(arm, where, "arm")) != file.arm:
             others.add(named)
             continue
         num_yielded += 1
@@ -96,7 +113,7 @@ def _verdict(row: Mapping[str, Any], where: str) -> tuple[bool | None, str | Non
     status, said = row.get("status"), row.get("reason")
     is_success = _truth(row.get("success"), where)
     reason = reason_of(said) if isinstance(said, str) and said.strip() else None
-    if status in (None, ""):
+    if status in NOTHING:
         if is_success is None and ("success" in row or "score" not in row):
             return None, reason or "no success is given", None
         return is_success, None, None
@@ -143,7 +160,7 @@ def _scores(row: Mapping[str, Any], where: str) -> dict[str, ScoreValue]:
 def _repetition(row: Mapping[str, Any], where: str) -> int:
     """The number of the attempt; without one, a task that comes twice is refused."""
     value = row.get("repetition")
-    if value in (None, ""):
+    if value in NOTHING:
         return 1
     is_number = isinstance(value, str) and value.isdecimal() and len(value) < MAX_DIGITS
     number = whole_number(int(value) if is_number else value)
@@ -154,4 +171,4 @@ def _repetition(row: Mapping[str, Any], where: str) -> int:
 
 def _name(row: Mapping[str, Any], key: str, where: str) -> str:
     value = row.get(key)
-    return "" if value in (None, "") else read_id(value, where, key)
+    return "" if value in NOTHING else read_id(value, where, key)
