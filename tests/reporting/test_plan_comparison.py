@@ -66,6 +66,13 @@ def test_a_difference_that_rates_cannot_have_is_not_shown() -> None:
     assert "150." not in shown(plan)
 
 
+def test_tasks_that_can_show_nothing_have_no_detectable_difference() -> None:
+    plan = plan_comparison(PlanConfig(tasks=(4, 8), seeds=(3,)), ())
+    assert [one.minimum_detectable is None for one in plan.designs] == [True, False]
+    assert plan.designs[0].power == 0
+    assert type(plan).model_validate_json(plan.model_dump_json()) == plan
+
+
 def test_results_made_elsewhere_are_a_pilot(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     won = {

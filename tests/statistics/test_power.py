@@ -106,6 +106,27 @@ def test_the_required_numbers_are_the_fewest_that_are_enough() -> None:
     assert required_seeds(0.0001, Noise(0.05, 0.3), 50) is None
 
 
+@pytest.mark.parametrize(("num_seeds", "num_tasks"), [(3, 8), (3, 20), (10, 10), (5, 100)])
+def test_arms_that_differ_by_more_differ_on_more_tasks(num_seeds: int, num_tasks: int) -> None:
+    """A pilot on which two arms hardly differ does not say what larger differences cost."""
+    for discordance in (0.01, 0.1, 0.6):
+        noise = Noise(0.03, discordance)
+        found = minimum_detectable_difference(noise, num_seeds, num_tasks)
+        assert found is not None
+        assert power_of(found, noise, num_seeds, num_tasks) == pytest.approx(0.8, abs=0.01)
+        most = Noise(0.03, max(discordance, found))
+        assert found == pytest.approx(
+            minimum_detectable_difference(most, num_seeds, num_tasks), abs=1e-3
+        )
+
+
+def test_five_tasks_find_nothing_whatever_the_seeds() -> None:
+    assert minimum_detectable_difference(Noise(0.0, 0.1), 100, 5) == math.inf
+    assert power_of(0.9, Noise(0.0, 0.1), 100, 5) == 0
+    assert power_of(0.9, Noise(0.0, 0.1), 100, 6) > 0.5
+    assert (required_tasks(0.9, Noise(0.0, 0.1), 100) or 0) >= 6
+
+
 def test_more_of_anything_never_finds_less() -> None:
     noise = Noise(0.03, 0.35)
     powers = [power_of(0.06, noise, num, 200) for num in (2, 3, 5, 10, 30)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -27,8 +27,10 @@ MOST_SEEDS = 1_000
 MOST_TASKS = 1_000_000
 # Up to so many tasks, the exact test of two checkpoints is counted; above, it is nearly normal.
 MOST_COUNTED = 60
-# A detectable difference is found to a part of this many.
+# A detectable difference is found in so many halvings, or in rounds until it grows by less.
 STEPS = 14
+MOST_ROUNDS = 50
+ENOUGH = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,15 @@ class Noise:
     discordance: float
     num_arms: int = 2
     task_variance: float = 0.0
+
+    def with_difference(self, difference: float) -> Noise:
+        """The noise of arms that differ by so much: single runs differ on as many tasks or more."""
+        return replace(self, discordance=max(self.discordance, abs(difference)))
+
+
+def is_too_few(num_tasks: int, confidence: float = 0.95) -> bool:
+    """Whether no test of so many tasks can find anything: all of them may differ by chance."""
+    return 2.0 ** (1 - num_tasks) >= 1 - confidence
 
 
 def planned_variance(noise: Noise, num_seeds: int, num_tasks: int) -> tuple[float, float]:
@@ -70,8 +81,8 @@ def power_of(
     That of showing "not worse by more than m", if the arms do not differ, is the same with m: in
     both cases one limit has to clear a value that is this far away.
     """
-    variance, degrees = planned_variance(noise, num_seeds, num_tasks)
-    if not degrees:
+    variance, degrees = planned_variance(noise.with_difference(difference), num_seeds, num_tasks)
+    if not degrees or is_too_few(num_tasks, confidence):
         return 0.0
     return t_power(difference / math.sqrt(variance), degrees, confidence)
 
@@ -150,9 +161,21 @@ def minimum_detectable_difference(
     confidence: float = 0.95,
     power: float = POWER,
 ) -> float | None:
-    """The smallest true difference that is found with this power; None below two seeds."""
-    variance, degrees = planned_variance(noise, num_seeds, num_tasks)
-    return detectable_effect(variance, degrees, confidence, power) if degrees else None
+    """The smallest true difference that is found with this power; None below two seeds.
+
+    It is infinite if the tasks are too few for any.
+    """
+    if not planned_variance(noise, num_seeds, num_tasks)[1]:
+        return None
+    if is_too_few(num_tasks, confidence):
+        return math.inf
+    found = 0.0
+    for _ in range(MOST_ROUNDS):
+        variance, degrees = planned_variance(noise.with_difference(found), num_seeds, num_tasks)
+        earlier, found = found, detectable_effect(variance, degrees, confidence, power)
+        if found <= max(noise.discordance, earlier + ENOUGH):
+            break
+    return found
 
 
 def required_seeds(

@@ -30,6 +30,7 @@ from atlas.statistics.power import (
     detectable_by_signs,
     detectable_effect,
     detectable_on_tasks,
+    is_too_few,
 )
 from atlas.statistics.student_t import t_p_value, t_quantile
 
@@ -127,8 +128,7 @@ class ClaimTest:
     def _detectable_on_tasks(self, effect: float, confidence: float) -> float:
         """What the number of tasks lets be found, whatever the variance that was seen."""
         assert self.variance is not None
-        # No test of so many tasks can give a smaller p-value.
-        if 2.0 ** (1 - self.num_tasks) >= 1 - confidence:
+        if is_too_few(self.num_tasks, confidence):
             return math.inf
         if self.claim == "checkpoints" and self.num_tasks <= MOST_COUNTED:
             higher, lower, _ = self.counts

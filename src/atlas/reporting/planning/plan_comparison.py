@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,12 +117,13 @@ class PlanConfig(Config):
 class PlannedSize(Record):
     """So many tasks and seeds per arm, and what they show. Differences are shares.
 
+    `minimum_detectable` is None if no difference is found, however large.
     `seconds` is the time of all trainings and evaluations; None if it is not known.
     """
 
     num_tasks: int
     num_seeds: int
-    minimum_detectable: float
+    minimum_detectable: float | None
     power: float
     seconds: float | None
 
@@ -188,12 +190,13 @@ def plan_comparison(config: PlanConfig, pilot: Sequence[StrPath] = ()) -> Compar
         if of_training is not None and of_episode is not None:
             one = of_training + config.splits * num_tasks * of_episode
             seconds = config.arms * num_seeds * one / config.processes
+        least = minimum_detectable_difference(
+            noise, num_seeds, num_tasks, config.confidence, config.power
+        )
         return PlannedSize(
             num_tasks=num_tasks,
             num_seeds=num_seeds,
-            minimum_detectable=minimum_detectable_difference(
-                noise, num_seeds, num_tasks, config.confidence, config.power
-            ),
+            minimum_detectable=least if least is not None and math.isfinite(least) else None,
             power=power_of(goal, noise, num_seeds, num_tasks, config.confidence),
             seconds=seconds,
         )

@@ -74,7 +74,7 @@ def _title(plan: ComparisonPlan) -> str:
 
 def _cell(design: PlannedSize) -> str:
     # No two rates differ by more than 100 points.
-    least = 100 * design.minimum_detectable
+    least = math.inf if design.minimum_detectable is None else 100 * design.minimum_detectable
     return f"{100 * design.power:.0f} %  {f'{least:4.1f}' if least <= 100 else DASH:>4}"
 
 
