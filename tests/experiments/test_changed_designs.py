@@ -13,6 +13,7 @@ from atlas.config import check_config
 from atlas.experiments.config import ExperimentConfig
 from atlas.experiments.plan_experiment import ExperimentPlan, plan_experiment
 from atlas.experiments.registration import (
+    changes,
     changes_since_training,
     design_digest,
     register_design,
@@ -104,8 +105,8 @@ def test_an_arm_or_a_split_is_never_a_setting_that_was_added(tmp_path: Path) -> 
     arms = {arm: {"selector": "all"} for arm in ("all", "more")} | {
         "random": {"selector": "random"}
     }
-    for changes in ({"arms": arms}, {"splits": ["held_in_test", "held_out_test"]}):
-        assert design_digest(plan_of(tmp_path, **changes).design) != digest
+    for given in ({"arms": arms}, {"splits": ["held_in_test", "held_out_test"]}):
+        assert design_digest(plan_of(tmp_path, **given).design) != digest
 
 
 def test_the_order_of_seeds_is_not_part_of_the_design(tmp_path: Path) -> None:
@@ -149,3 +150,25 @@ def test_a_design_that_was_changed_before_the_first_training_is_kept(tmp_path: P
 def test_a_registration_that_misses_parts_is_compared_and_not_an_error(tmp_path: Path) -> None:
     register_design(tmp_path, {"margin": 5.0})
     assert "arms" in plan_of(tmp_path).design
+
+
+def test_a_part_that_was_added_or_left_out_is_one_line() -> None:
+    """The settings of an evaluation are flat: dotted names of everything in its suite."""
+
+    def design(*entries: str) -> dict[str, Any]:
+        suite: dict[str, Any] = {"seed": 0}
+        for entry in entries:
+            settings = {"environment": entry, "environment.max_steps": 5, "ring": "held_in"}
+            suite |= {f"suite.entries.{entry}.{key}": value for key, value in settings.items()}
+        return {"margin": None, "evaluate": {"suite": suite}}
+
+    maze = "evaluate.suite.suite.entries.maze"
+    assert list(changes(design("door", "maze"), design("door"))) == [f"{maze}: left out"]
+    assert list(changes(design("door"), design("door", "maze"))) == [f"{maze}: added"]
+    other = design("door", "maze")
+    other["evaluate"]["suite"]["suite.entries.maze.ring"] = "held_out"
+    other["evaluate"]["suite"]["suite.entries.maze.world"] = "mazes"
+    assert list(changes(design("door", "maze"), other)) == [
+        f'{maze}.ring: "held_in" before, "held_out" now',
+        f'{maze}.world: nothing before, "mazes" now',
+    ]

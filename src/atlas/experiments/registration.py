@@ -126,22 +126,26 @@ def read_registration(experiment: Path) -> Registration | None:
     return registration
 
 
-def changes(before: Design, now: Design, within: str = "") -> Iterator[str]:
+def changes(before: Design, now: Design) -> Iterator[str]:
     """One line for each setting that differs, and one for a whole part that was added or left out.
 
-    Args:
-        within: the path of the part that both are, such as `arms.critical.`.
+    Such a part is an arm, or an entry of a suite: several settings, none of which the other design
+    has.
     """
-    for key in sorted(before.keys() | now.keys()):
-        was, given = before.get(key), now.get(key)
-        if isinstance(was, Mapping) and isinstance(given, Mapping):
-            yield from changes(was, given, f"{within}{key}.")
-        elif key not in before and isinstance(given, Mapping):
-            yield f"{within}{key}: added"
-        elif key not in now and isinstance(was, Mapping):
-            yield f"{within}{key}: left out"
-        elif was != given or (key in before) != (key in now):
-            yield f"{within}{key}: {_shown(before, key)} before, {_shown(now, key)} now"
+    was, given = _flat(before), _flat(now)
+    told = set()
+    for key in sorted(was.keys() | given.keys()):
+        if key in was and key in given:
+            if was[key] != given[key]:
+                yield f"{key}: {_shown(was, key)} before, {_shown(given, key)} now"
+            continue
+        own, other, what = (given, was, "added") if key in given else (was, given, "left out")
+        part = _whole_part(key, other)
+        if len(_inside(part, own)) < 2:
+            yield f"{key}: {_shown(was, key)} before, {_shown(given, key)} now"
+        elif part not in told:
+            told.add(part)
+            yield f"{part}: {what}"
 
 
 def changes_since_training(experiment: Path, trainings: Collection[Path]) -> Iterator[str]:
@@ -208,8 +212,19 @@ def _flat(design: Any, path: str = "") -> dict[str, Any]:
     return flat
 
 
-def _shown(part: Mapping[str, Any], key: str) -> str:
-    if key not in part:
+def _whole_part(key: str, other: Mapping[str, Any]) -> str:
+    """The shortest beginning of a key under which the other design has nothing."""
+    names = key.split(".")
+    parts = (".".join(names[:end]) for end in range(1, len(names) + 1))
+    return next((part for part in parts if not _inside(part, other)), key)
+
+
+def _inside(part: str, flat: Mapping[str, Any]) -> list[str]:
+    return [key for key in flat if key == part or key.startswith(f"{part}.")]
+
+
+def _shown(flat: Mapping[str, Any], key: str) -> str:
+    if key not in flat:
         return "nothing"
-    text = json.dumps(part[key], ensure_ascii=False)
+    text = json.dumps(flat[key], ensure_ascii=False)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
