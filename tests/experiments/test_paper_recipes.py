@@ -59,7 +59,7 @@ def dry_run(recipe: str, given: Sequence[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "trainings", "epochs"), [("smollm2.yaml", 36, 2), ("smollm2-one-seed.yaml", 3, 1)]
+    ("recipe", "trainings", "epochs"), [("smollm2.yaml", 36, 2), ("smollm2-babyai.yaml", 9, 1)]
 )
 def test_the_dry_run_of_the_real_model_counts_trainings_tokens_episodes_and_hours(
     folder: Path, recipe: str, trainings: int, epochs: int

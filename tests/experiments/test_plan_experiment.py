@@ -27,7 +27,7 @@ from tests.training.small_runs import make_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 # The data of these is made in test_paper_recipes.py.
-ON_AGENTTRAJ = ("smollm2", "smollm2-one-seed")
+ON_AGENTTRAJ = ("smollm2", "smollm2-babyai")
 RECIPES = [path for path in shipped_recipes("experiment") if path.stem not in ON_AGENTTRAJ]
 
 
