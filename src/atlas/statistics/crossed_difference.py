@@ -14,11 +14,12 @@ from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from atlas.statistics.bootstrap import TINY, Floats, check_confidence
 from atlas.statistics.estimate import Estimate
 from atlas.statistics.intervals import as_runs
+from atlas.statistics.run_pairs import compare_pair, degrees_of, mean_share
 from atlas.statistics.student_t import t_of_p_value, t_p_value, t_quantile
 from atlas.statistics.task_differences import (
     Ints,
@@ -320,7 +321,7 @@ def _seeds_of(values: Floats, strata: Ints) -> ArmSeeds | None:
         both = valid[first] & valid[second]
         if both.any():
             own = np.unique(strata[both], return_inverse=True)[1]
-            pairs.append(_compare_pair(first, second, values[:, both], own))
+            pairs.append(compare_pair(first, second, values[:, both], own))
     # A pair whose tasks do not tell their noise says nothing, unless it is so with all.
     pairs = [pair for pair in pairs if pair.free > 0] or pairs
     if not pairs:
@@ -329,88 +330,10 @@ def _seeds_of(values: Floats, strata: Ints) -> ArmSeeds | None:
     square = float(np.average([pair.square for pair in pairs], weights=weights))
     noise = float(np.average([pair.noise for pair in pairs], weights=weights))
     # A mean over all tasks of a run has less noise than one over those that two runs share.
-    full = noise * _mean_share(valid, strata, pairs, weights)
+    full = noise * mean_share(valid, strata, pairs, weights)
     return ArmSeeds(
         variance=max(square - noise + full, square * full / noise) if noise else square,
         noise=full,
-        degrees=_degrees(pairs, weights),
+        degrees=degrees_of(pairs, weights),
         scale=_scale(values, stratum_weights(strata)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Two runs on the tasks that both played, with half of what their difference shows."""
-
-    runs: tuple[int, int]
-    num_tasks: int
-    free: int
-    square: float
-    noise: float
-    tasks_noise: float
-
-
-def _compare_pair(first: int, second: int, values: Floats, strata: Ints) -> _Pair:
-    found = values[first] - values[second]
-    sizes = np.bincount(strata)
-    return _Pair(
-        runs=(first, second),
-        num_tasks=found.size,
-        free=int((sizes - 1).sum()),
-        square=float(stratum_weights(strata) @ found) ** 2 / 2,
-        noise=_noise_of(found, strata) / 2,
-        tasks_noise=_noise_of_sizes(sizes),
-    )
-
-
-def _degrees(pairs: Sequence[_Pair], weights: Floats) -> int:
-    """How many runs beyond the first of each connected group, fewer where some pairs count more."""
-    group = {run: run for pair in pairs for run in pair.runs}
-
-    def root(run: int) -> int:
-        while group[run] != run:
-            run = group[run]
-        return run
-
-    joins = 0
-    for pair in pairs:
-        first, second = map(root, pair.runs)
-        joins += first != second
-        group[first] = second
-    even = float(weights.sum() ** 2 / (weights**2).sum()) / len(pairs)
-    return max(1, round(joins * even))
-
-
-def _noise_of(found: Floats, strata: Ints) -> float:
-    """The variance of a mean over strata from the tasks within them.
-
-    A stratum with a single task takes the mean over the others.
-    """
-    sizes = np.bincount(strata)
-    left = found - (np.bincount(strata, found) / sizes)[strata]
-    squares = np.bincount(strata, left**2)
-    free = sizes - 1
-    pooled = squares.sum() / free.sum() if free.sum() else 0.0
-    each = np.where(free > 0, squares / np.maximum(1, free), pooled)
-    return float((each / sizes).sum()) / len(sizes) ** 2
-
-
-def _noise_of_sizes(sizes: Ints) -> float:
-    """The noise of a mean over strata of these sizes, if the variance within them is 1."""
-    sizes = sizes[sizes > 0]
-    return float((1 / sizes).sum()) / len(sizes) ** 2
-
-
-def _mean_share(
-    valid: NDArray[np.bool_], strata: Ints, pairs: Sequence[_Pair], weights: Floats
-) -> float:
-    """How much less noise a run's mean over all its tasks has than one over a pair's, 1 or less.
-
-    The variance within strata is taken as alike.
-    """
-    played = {run for pair in pairs for run in pair.runs}
-    runs = [_noise_of_sizes(np.bincount(strata[valid[run]])) for run in sorted(played)]
-    sizes = valid[sorted(played)].sum(axis=1)
-    own = float(np.average(runs, weights=sizes))
-    shared = float(np.average([pair.tasks_noise for pair in pairs], weights=weights))
-    return min(1.0, own / shared)
