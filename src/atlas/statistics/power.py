@@ -103,15 +103,11 @@ def detectable_effect(
     return high * error
 
 
-def detectable_on_tasks(
-    effect: float,
-    variance: float,
-    num_episodes: int,
-) -> float:
-    """A detectable effect, if so many episodes of an arm have to show it.
+def detectable_on_tasks(effect: float, variance: float, num_episodes: int) -> float:
+    """A detectable effect that is possible with so many episodes of an arm.
 
-    A difference in success has a variance of its own, which a pilot with few successes does not
-    show: with n episodes of an arm, one of d has at least d (1 - d) / n.
+    If arms differ by d, the variance of their difference is at least d (1 - d) / n for n episodes.
+    A pilot with few successes shows a smaller one.
 
     Args:
         effect: what is found at the variance that was seen.
