@@ -79,9 +79,10 @@ def _about_checkpoints(arms: Sequence[Arm], report: Report) -> Iterator[str]:
         )
     else:
         which = f"{'All' if num_about == len(tested) else num_about} of the {len(tested)}"
+        verb = "is" if num_about == 1 else "are"
         yield (
-            f"{f'{which} comparisons are' if len(tested) > 1 else 'The comparison is'} about the "
-            "checkpoints that were played, not about methods: both arms have fewer than "
+            f"{f'{which} comparisons {verb}' if len(tested) > 1 else 'The comparison is'} about "
+            "the checkpoints that were played, not about methods: both arms have fewer than "
             f"{FEWEST_TRAININGS} different trainings with valid episodes, or nothing shows how "
             "much trainings vary at such rates."
         )
