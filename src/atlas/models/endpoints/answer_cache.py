@@ -19,6 +19,7 @@ from atlas.errors import RunError
 from atlas.models.base import Completion, ModelClient, Sampling
 from atlas.models.endpoints.endpoint import cache_folder
 from atlas.records import Message, ToolCall, Usage
+from atlas.store.write_ahead_log import use_write_ahead_log
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def _open(file: Path) -> sqlite3.Connection:
     file.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
     try:
-        database.execute("pragma journal_mode = wal")
+        use_write_ahead_log(database, BUSY_SECONDS)
         database.execute("pragma synchronous = normal")
         database.execute(
             "create table if not exists answers "

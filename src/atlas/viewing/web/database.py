@@ -10,6 +10,7 @@ from pathlib import Path
 from weakref import finalize
 
 from atlas.errors import RunError
+from atlas.store.write_ahead_log import use_write_ahead_log
 
 # Part of the name of the file: another schema, or other searched texts, are another file.
 SCHEMA = 2
@@ -98,7 +99,7 @@ class Database:
         )
         try:
             connection.row_factory = sqlite3.Row
-            connection.execute("pragma journal_mode = wal")
+            use_write_ahead_log(connection, BUSY_SECONDS)
             # An index that is lost is made again.
             connection.execute("pragma synchronous = off")
             connection.execute(f"pragma cache_size = -{CACHE_KIBIBYTES}")

@@ -10,7 +10,6 @@ loses nothing that it has confirmed. Triggers refuse to change or remove a row.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from threading import RLock
 from atlas.config import StrPath
 from atlas.errors import AtlasError, ConfigError, DataError, RunError
 from atlas.store.paths import check_path
+from atlas.store.write_ahead_log import use_write_ahead_log
 
 # "ATLS": which program wrote the file.
 APPLICATION_ID = 0x41544C53
@@ -112,9 +112,12 @@ class LabelDatabase:
     def _open(self) -> None:
         """Check what the file holds before anything is written to it."""
         execute = self._connection.execute
+        # One state of the file: another process may be creating the tables.
+        execute("BEGIN")
         [application] = execute("PRAGMA application_id").fetchone()
         [version] = execute("PRAGMA user_version").fetchone()
         [tables] = execute("SELECT count(*) FROM sqlite_master").fetchone()
+        execute("COMMIT")
         advice = "Give another file as labels=FILE."
         if application != APPLICATION_ID and (application or tables):
             raise DataError(f"labels {self.path}: a database of another program. {advice}")
@@ -126,7 +129,7 @@ class LabelDatabase:
         [sound] = execute("PRAGMA quick_check(1)").fetchone()
         if sound != "ok":
             raise self._damaged(str(sound))
-        self._use_log()
+        use_write_ahead_log(self._connection, WAIT_SECONDS)
         execute("PRAGMA synchronous=FULL")
         execute("PRAGMA foreign_keys=ON")
         execute("BEGIN IMMEDIATE")
@@ -143,18 +146,6 @@ class LabelDatabase:
             execute(f"PRAGMA application_id={APPLICATION_ID}")
             execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         execute("COMMIT")
-
-    def _use_log(self) -> None:
-        """Switch to a write-ahead log. SQLite does not wait for other processes here."""
-        give_up = time.monotonic() + WAIT_SECONDS
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode=WAL").fetchone()
-                return
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > give_up:
-                    raise
-                time.sleep(0.02)
 
     def _is_in_place(self) -> None:
         """An open file that was removed or replaced still accepts writes, which are then lost."""
